@@ -165,7 +165,7 @@ fn quoted_len(text: &str) -> Result<usize, AddressError> {
 }
 
 /// RFC 5322 3.2.3 atext, with RFC 6531's UTF-8 beyond ASCII.
-fn is_atext(c: char) -> bool {
+pub(crate) fn is_atext(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || (!c.is_ascii() && !c.is_control())
 }
 
