@@ -1,0 +1,351 @@
+use super::*;
+use sluice_mail::{Clock, ManualClock};
+
+/// Some instant: the tests count from it and never ask for the time again.
+#[expect(clippy::disallowed_methods, reason = "an instant cannot be made without the clock")]
+pub(super) fn start() -> Instant {
+    let clock = ManualClock::new(Instant::now(), sluice_mail::UnixMs(0));
+    clock.now()
+}
+
+struct Bench {
+    now: Instant,
+    dispatcher: Dispatcher<u32>,
+    open: Vec<ConnId>,
+    woken: Vec<ConnId>,
+}
+
+fn limits() -> Limits {
+    Limits {
+        site: SiteLimits {
+            max_smtp_out: 20,
+            max_msg_per_connection: 100,
+            initial_destination_concurrency: 5,
+            failed_cohort_limit: 1,
+            dead_site_pause: Duration::from_secs(300),
+            max_queued: 1000,
+        },
+        total_max_smtp_out: 1000,
+        max_sites: 100,
+    }
+}
+
+impl Bench {
+    fn new(limits: Limits) -> Self {
+        Self { now: start(), dispatcher: Dispatcher::new(limits), open: Vec::new(), woken: Vec::new() }
+    }
+
+    fn push(&mut self, site: &str, item: u32) -> Result<(), Diverted<u32>> {
+        let job = Job { account: "a".into(), lane: sluice_mail::Lane::Bulk, bytes: 1, item };
+        let result = self.dispatcher.push(self.now, &site.into(), job);
+        self.act();
+        result
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.dispatcher.poll_action() {
+            match action {
+                Action::Open(conn) => self.open.push(conn),
+                Action::Wake(conn) => self.woken.push(conn),
+            }
+        }
+    }
+
+    fn next(&mut self, conn: ConnId) -> Next<u32> {
+        let next = self.dispatcher.next(self.now, conn, &|_| true);
+        self.act();
+        next
+    }
+
+    fn report(&mut self, conn: ConnId, feedback: Feedback) -> Vec<Diverted<u32>> {
+        let diverted = self.dispatcher.report(self.now, conn, feedback);
+        self.act();
+        diverted
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        self.open.retain(|c| *c != conn);
+        self.dispatcher.closed(conn);
+        self.act();
+    }
+}
+
+#[test]
+fn one_connection_for_each_envelope_up_to_the_window() {
+    let mut bench = Bench::new(limits());
+    for i in 0..3 {
+        bench.push("x", i).unwrap();
+    }
+    assert_eq!(bench.open.len(), 3);
+    for i in 3..20 {
+        bench.push("x", i).unwrap();
+    }
+    assert_eq!(bench.open.len(), 5, "initial_destination_concurrency");
+    for conn in bench.open.clone() {
+        assert!(matches!(bench.next(conn), Next::Job(_)));
+    }
+    assert_eq!(bench.dispatcher.stats().queued, 15);
+}
+
+#[test]
+fn successes_under_load_open_more_connections_up_to_max_smtp_out() {
+    let mut bench = Bench::new(limits());
+    let mut item = 0;
+    for _ in 0..3000 {
+        while bench.dispatcher.stats().queued < 50 {
+            item += 1;
+            bench.push("x", item).unwrap();
+        }
+        for conn in bench.open.clone() {
+            match bench.next(conn) {
+                Next::Job(_) => assert!(bench.report(conn, Feedback::Good).is_empty()),
+                Next::Idle => {}
+                Next::Quit => bench.close(conn),
+            }
+        }
+        assert!(bench.open.len() <= 20);
+    }
+    assert_eq!(bench.open.len(), 20);
+}
+
+#[test]
+fn an_idle_connection_is_woken_before_another_is_opened() {
+    let mut bench = Bench::new(limits());
+    bench.push("x", 1).unwrap();
+    let conn = bench.open[0];
+    assert_eq!(bench.next(conn), Next::Job(1));
+    assert_eq!(bench.next(conn), Next::Idle);
+    bench.push("x", 2).unwrap();
+    assert_eq!((bench.open.len(), &bench.woken[..]), (1, &[conn][..]));
+    assert_eq!(bench.next(conn), Next::Job(2));
+}
+
+#[test]
+fn a_connection_that_ends_while_it_is_woken_is_replaced() {
+    let mut bench = Bench::new(limits());
+    bench.push("x", 1).unwrap();
+    let conn = bench.open[0];
+    bench.next(conn);
+    bench.next(conn);
+    bench.push("x", 2).unwrap();
+    bench.close(conn);
+    assert_eq!(bench.open.len(), 1);
+    assert_eq!(bench.next(bench.open[0]), Next::Job(2));
+}
+
+#[test]
+fn a_connection_ends_after_max_msg_per_connection() {
+    let mut limits = limits();
+    limits.site.max_msg_per_connection = 2;
+    let mut bench = Bench::new(limits);
+    for i in 0..3 {
+        bench.push("x", i).unwrap();
+    }
+    let conn = bench.open[0];
+    assert!(matches!(bench.next(conn), Next::Job(_)));
+    assert!(matches!(bench.next(conn), Next::Job(_)));
+    assert_eq!(bench.next(conn), Next::Quit);
+}
+
+#[test]
+fn failed_connections_make_a_site_dead_and_its_mail_is_diverted_untried() {
+    let mut bench = Bench::new(limits());
+    for i in 0..50 {
+        bench.push("dead", i).unwrap();
+    }
+    let mut tried = 0;
+    let mut diverted = Vec::new();
+    while let Some(conn) = bench.open.first().copied() {
+        let Next::Job(_) = bench.next(conn) else { break };
+        tried += 1;
+        diverted.extend(bench.report(conn, Feedback::Bad));
+        bench.close(conn);
+    }
+    assert!((4..=5).contains(&tried), "{tried}");
+    assert_eq!(diverted.len() + tried, 50);
+    assert!(diverted.iter().all(|d| d.eta == Duration::from_secs(300)));
+    assert_eq!(bench.push("dead", 99).unwrap_err().eta, Duration::from_secs(300));
+    let before = bench.open.len();
+    bench.push("alive", 100).unwrap();
+    assert_eq!(bench.open.len(), before + 1, "another site is not concerned");
+}
+
+#[test]
+fn a_dead_site_gets_one_probe_and_lives_again_when_it_succeeds() {
+    let mut bench = Bench::new(limits());
+    for i in 0..5 {
+        bench.push("x", i).unwrap();
+    }
+    for conn in bench.open.clone() {
+        bench.next(conn);
+        bench.report(conn, Feedback::Bad);
+        bench.close(conn);
+    }
+    bench.now += Duration::from_secs(300);
+    for i in 10..20 {
+        bench.push("x", i).unwrap();
+    }
+    assert_eq!(bench.open.len(), 1, "the probe");
+    let probe = bench.open[0];
+    assert!(matches!(bench.next(probe), Next::Job(_)));
+    let failed = { bench.report(probe, Feedback::Bad).len() };
+    assert_eq!(failed, 9, "a failed probe: dead again");
+    bench.close(probe);
+    bench.now += Duration::from_secs(301);
+    for i in 20..40 {
+        bench.push("x", i).unwrap();
+    }
+    let probe = bench.open[0];
+    bench.next(probe);
+    bench.report(probe, Feedback::Good);
+    assert_eq!(bench.open.len(), 5);
+}
+
+#[test]
+fn what_exceeds_a_sites_queue_is_diverted_for_as_long_as_the_queue_lasts() {
+    let mut bench = Bench::new(limits());
+    for i in 0..1000 {
+        bench.push("x", i).unwrap();
+    }
+    let conn = bench.open[0];
+    for i in 0..100 {
+        bench.next(conn);
+        bench.push("x", 1000 + i).unwrap();
+        bench.now += Duration::from_millis(100);
+    }
+    let eta = bench.push("x", 5000).unwrap_err().eta;
+    assert!((80..=120).contains(&eta.as_secs()), "1000 at 10 a second: {eta:?}");
+}
+
+#[test]
+fn a_slow_site_cannot_take_all_connections_and_a_full_house_makes_room() {
+    let mut limits = limits();
+    limits.total_max_smtp_out = 24;
+    limits.site.initial_destination_concurrency = 20;
+    let mut bench = Bench::new(limits);
+    for i in 0..500 {
+        bench.push("slow", i).unwrap();
+    }
+    assert_eq!(bench.open.len(), 2, "an eighth of what is free");
+    for i in 0..22 {
+        bench.push(&format!("site {i}"), 1000 + i).unwrap();
+    }
+    assert_eq!(bench.open.len(), 24);
+    bench.push("last", 7777).unwrap();
+    assert_eq!(bench.open.len(), 24, "the total is used up");
+    let conn = bench.open[5];
+    assert!(matches!(bench.next(conn), Next::Job(_)));
+    assert_eq!(bench.next(conn), Next::Quit, "another site waits for its place");
+    bench.close(conn);
+    assert_eq!(bench.next(*bench.open.last().unwrap()), Next::Job(7777));
+}
+
+#[test]
+fn an_idle_connection_gives_its_place_to_a_site_without_one() {
+    let mut limits = limits();
+    limits.total_max_smtp_out = 1;
+    let mut bench = Bench::new(limits);
+    bench.push("x", 1).unwrap();
+    let conn = bench.open[0];
+    bench.next(conn);
+    assert_eq!(bench.next(conn), Next::Idle);
+    bench.push("y", 2).unwrap();
+    assert_eq!(bench.woken, [conn]);
+    assert_eq!(bench.next(conn), Next::Quit);
+    bench.close(conn);
+    assert_eq!(bench.next(bench.open[0]), Next::Job(2));
+}
+
+#[test]
+fn a_connection_that_may_carry_nothing_of_what_waits_ends() {
+    let mut bench = Bench::new(limits());
+    bench.push("x", 1).unwrap();
+    let conn = bench.open[0];
+    assert_eq!(bench.dispatcher.next(bench.now, conn, &|_| false), Next::Quit);
+    bench.close(conn);
+    assert_eq!(bench.next(bench.open[0]), Next::Job(1), "and a fresh one is opened");
+}
+
+#[test]
+fn a_drain_gives_back_what_waits_and_ends_connections() {
+    let mut bench = Bench::new(limits());
+    for i in 0..10 {
+        bench.push("x", i).unwrap();
+    }
+    let conn = bench.open[0];
+    bench.next(conn);
+    assert_eq!(bench.dispatcher.drain().len(), 9);
+    assert_eq!(bench.next(conn), Next::Quit);
+    for conn in bench.open.clone() {
+        bench.close(conn);
+    }
+    assert_eq!(bench.dispatcher.stats(), Stats { sites: 1, ..Stats::default() });
+}
+
+#[test]
+fn sites_are_bounded_and_forgotten() {
+    let mut limits = limits();
+    limits.max_sites = 2;
+    let mut bench = Bench::new(limits);
+    bench.push("x", 1).unwrap();
+    bench.push("y", 2).unwrap();
+    assert!(bench.push("z", 3).is_err(), "both are in use");
+    let conn = bench.open[0];
+    bench.next(conn);
+    bench.close(conn);
+    bench.push("z", 3).unwrap();
+    bench.now += Duration::from_secs(3600);
+    for conn in bench.open.clone() {
+        bench.next(conn);
+        bench.close(conn);
+    }
+    bench.now += Duration::from_secs(3600);
+    bench.dispatcher.handle_timeout(bench.now);
+    assert_eq!(bench.dispatcher.stats().sites, 0);
+}
+
+#[test]
+fn any_order_of_events_keeps_the_counts_right() {
+    // A plain seeded walk: xorshift, so that a failure can be repeated from the printed seed.
+    for seed in 1..200u64 {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut random = move |n: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % n
+        };
+        let mut limits = limits();
+        limits.total_max_smtp_out = 7;
+        limits.site.max_msg_per_connection = 3;
+        let mut bench = Bench::new(limits);
+        let (mut pushed, mut out) = (0u32, 0usize);
+        for _ in 0..2000 {
+            bench.now += Duration::from_millis(random(3000));
+            let conn = (!bench.open.is_empty()).then(|| bench.open[random(bench.open.len() as u64) as usize]);
+            match (random(6), conn) {
+                (0 | 1, _) => {
+                    pushed += 1;
+                    let site = ["a", "b", "c", "d", "e", "f", "g", "h", "i"][random(9) as usize];
+                    out += usize::from(bench.push(site, pushed).is_err());
+                }
+                (2 | 3, Some(conn)) => match bench.next(conn) {
+                    Next::Job(_) => out += 1,
+                    Next::Idle => {}
+                    Next::Quit => bench.close(conn),
+                },
+                (4, Some(conn)) => {
+                    let feedback = if random(3) == 0 { Feedback::Good } else { Feedback::Bad };
+                    out += bench.report(conn, feedback).len();
+                }
+                (_, Some(conn)) => bench.close(conn),
+                (_, None) => {}
+            }
+            let stats = bench.dispatcher.stats();
+            assert_eq!(stats.queued + out, pushed as usize, "seed {seed}");
+            assert_eq!(stats.connections, bench.open.len(), "seed {seed}");
+            assert!(stats.connections <= 7 && stats.idle <= stats.connections, "seed {seed}");
+            assert!(stats.queued == 0 || stats.connections > 0, "seed {seed}: mail waits and nobody comes");
+        }
+    }
+}

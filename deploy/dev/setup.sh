@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Installs what a clean Debian 12 with Rust lacks for building and running Sluice (--run) or for its tests (--test).
+# Looks first, installs only what is missing, says what it does, and may be called as often as one likes.
+set -euo pipefail
+
+usage() {
+    echo "usage: deploy/dev/setup.sh --run | --test" >&2
+    exit 64
+}
+
+[ $# -eq 1 ] || usage
+mode=$1
+
+# Each line: a package, and the command, file or perl module that shows it is there.
+# Building needs a C compiler (TLS and the allocator bring C) and its headers, nothing else.
+needs=(
+    "gcc cc"
+    "libc6-dev /usr/include/stdio.h"
+    "make make"
+    "ca-certificates /etc/ssl/certs/ca-certificates.crt"
+)
+case $mode in
+    --run) ;;
+    --test)
+        needs+=(
+            "swaks swaks"
+            "libnet-ssleay-perl Net::SSLeay"
+            "curl curl"
+            "python3 python3"
+            "postfix /usr/sbin/smtp-sink"
+        )
+        ;;
+    *) usage ;;
+esac
+
+present() {
+    case $1 in
+        /*) [ -e "$1" ] ;;
+        *::*) perl "-M$1" -e1 >/dev/null 2>&1 ;;
+        *) command -v "$1" >/dev/null 2>&1 ;;
+    esac
+}
+
+missing=()
+for need in "${needs[@]}"; do
+    read -r package proof <<<"$need"
+    present "$proof" || missing+=("$package")
+done
+
+if [ ${#missing[@]} -gt 0 ]; then
+    command -v apt-get >/dev/null 2>&1 || {
+        echo "setup: missing: ${missing[*]}; this system has no apt-get, please install them by hand" >&2
+        exit 69
+    }
+    as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null 2>&1 || {
+            echo "setup: missing: ${missing[*]}; please install them as root" >&2
+            exit 77
+        }
+        as_root=(sudo)
+    fi
+    echo "setup: installing ${missing[*]}"
+    # A package must not start a mail server here. Debian asks /usr/sbin/policy-rc.d before it starts a service; one
+    # of ours says no while we install, unless the machine has one already.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        trap '"${as_root[@]}" rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+        "${as_root[@]}" chmod 755 "$policy"
+    fi
+    install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends)
+    "${install[@]}" update </dev/null
+    "${install[@]}" -o Dpkg::Use-Pty=0 install "${missing[@]}" </dev/null
+    if [[ " ${missing[*]} " == *" postfix "* ]] && [ -d /run/systemd/system ]; then
+        echo "setup: keeping Debian's own postfix service off; the tests start instances of their own"
+        "${as_root[@]}" systemctl disable --quiet postfix || true
+    fi
+fi
+
+if ! command -v cargo >/dev/null 2>&1; then
+    echo "setup: cargo is missing: install Rust from https://rustup.rs" >&2
+    exit 69
+fi
+# rustup installs the toolchain that rust-toolchain.toml names when it is first used; say so, since it takes a while.
+if command -v rustup >/dev/null 2>&1; then
+    cd "$(dirname "$0")/../.."
+    wanted=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+    if ! rustup toolchain list | grep -q "^$wanted"; then
+        echo "setup: installing Rust $wanted"
+        rustup toolchain install "$wanted" --profile minimal --component rustfmt --component clippy --no-self-update
+    fi
+fi

@@ -1,0 +1,20 @@
+//! What a user of Sluice notices, seen from outside: the program as a child process, and real programs around it.
+
+mod accounts;
+mod clients;
+mod content;
+mod crashes;
+mod first_start;
+mod fixture;
+mod life;
+mod limits;
+mod misbehaving;
+mod postfix;
+mod proxies;
+mod queue;
+mod refusals;
+mod sandbox;
+mod watching;
+
+/// What every test returns.
+type TestResult = anyhow::Result<()>;
