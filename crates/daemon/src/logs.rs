@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, reload};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -58,11 +58,13 @@ impl Documented for LogConfig {
 }
 
 /// Ends the writing thread after it has written what waits. Hold it until the process ends.
-#[derive(Debug)]
 pub struct LogGuard {
     lines: Lines,
     writer: Option<JoinHandle<()>>,
+    change_filter: ChangeFilter,
 }
+
+type ChangeFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
 
 /// Starts logging for this process, to standard error. Call it once.
 pub fn start_logs(config: &LogConfig) -> Result<LogGuard, KeyError> {
@@ -72,13 +74,35 @@ pub fn start_logs(config: &LogConfig) -> Result<LogGuard, KeyError> {
         .with_env_filter(filter)
         .with_writer(lines.clone())
         .with_span_events(FmtSpan::NONE)
-        .with_ansi(config.format == LogFormat::Text && io::IsTerminal::is_terminal(&io::stderr()));
-    let started = match config.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
+        .with_ansi(config.format == LogFormat::Text && io::IsTerminal::is_terminal(&io::stderr()))
+        .with_filter_reloading();
+    let (started, change_filter): (_, ChangeFilter) = match config.format {
+        LogFormat::Text => {
+            let handle = builder.reload_handle();
+            (builder.try_init(), Box::new(move |filter| handle.reload(filter)))
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_current_span(false).with_span_list(false);
+            let handle = builder.reload_handle();
+            (builder.try_init(), Box::new(move |filter| handle.reload(filter)))
+        }
     };
-    let guard = LogGuard { lines, writer: Some(writer) };
+    let guard = LogGuard { lines, writer: Some(writer), change_filter };
     started.map(|()| guard).map_err(|e| KeyError::new("log", format!("logging was started before: {e}")))
+}
+
+impl LogGuard {
+    /// Writes lines of another level from now on.
+    pub fn set_level(&self, level: &str) -> Result<(), KeyError> {
+        let filter = EnvFilter::try_new(level).map_err(|e| KeyError::new("log.level", bad_level(&e)))?;
+        (self.change_filter)(filter).map_err(|e| KeyError::new("log.level", e))
+    }
+}
+
+impl std::fmt::Debug for LogGuard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogGuard").finish_non_exhaustive()
+    }
 }
 
 /// Whether `level` is one that [`start_logs`] takes.
@@ -224,7 +248,7 @@ mod tests {
         }
         drop(go);
         lines.write_all(b"last line\n").unwrap();
-        drop(LogGuard { lines, writer: Some(writer) });
+        drop(LogGuard { lines, writer: Some(writer), change_filter: Box::new(|_| Ok(())) });
         let seen = seen.lock().unwrap();
         let text = String::from_utf8_lossy(&seen);
         assert!(seen.len() <= 2 * WAITING_MAX + 200, "{}", seen.len());

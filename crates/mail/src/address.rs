@@ -157,7 +157,8 @@ fn quoted_len(text: &str) -> Result<usize, AddressError> {
                 Some((_, ' '..='~')) => {}
                 Some(_) | None => return Err(AddressError::BadLocal),
             },
-            ' '..='~' | '\u{80}'.. => {}
+            ' '..='~' => {}
+            '\u{80}'.. if !c.is_control() => {}
             _ => return Err(AddressError::BadLocal),
         }
     }
@@ -229,6 +230,8 @@ mod tests {
             r#""a@b.org"#,
             r#""a"b@c.org"#,
             "a\u{7}@b.org",
+            "\"a\u{85}\"@b.org",
+            "\"a\u{7f}\"@b.org",
             "a@[1.2.3]",
             "a@[IPv6:1.2.3.4]",
             "a@[2001:db8::1]",

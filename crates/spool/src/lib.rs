@@ -1,7 +1,7 @@
 //! The queue's ports: accept, own, settle, look. Engines implement them; policy lives above them.
 //!
 //! Engines: [`disk`] (embedded: a segmented log with group commit) and [`memory`] (the twin for tests of
-//! logic). [`contract`] is the behaviour that every engine must show, as functions that run against any.
+//! logic). `contract` (in tests) is the behaviour that every engine must show, as functions that run against any.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,11 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use sluice_mail::{Envelope, Fate, Host, QueueId, Shard, UnixMs};
 
-pub mod contract;
+#[cfg(test)]
+mod contract;
 pub mod disk;
 pub mod memory;
+mod view;
 
 /// A message to be kept: its body once, and an envelope for each recipient domain.
 #[derive(Clone, Debug)]
@@ -88,7 +90,7 @@ pub enum ShardEvent {
 #[derive(Clone, Debug)]
 pub enum Decision {
     /// The envelope ends.
-    Done(Fate),
+    Done(Box<Fate>),
     /// The envelope, with its results so far, waits again. Each part is one record of the same frame.
     Wait(Vec<Part>),
     /// Not tried: comes again after `eta`. Counts no attempt and may leave no durable record.

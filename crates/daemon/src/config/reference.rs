@@ -13,6 +13,9 @@ pub trait Documented: DeserializeOwned {
     const KEYS: &'static [Key];
 }
 
+/// The kind of a [`Key::section`].
+const SECTION: &str = "section";
+
 /// One key of a section.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -39,6 +42,12 @@ impl Key {
     #[must_use]
     pub const fn tables(name: &'static str, nested: &'static [Self], doc: &'static str) -> Self {
         Self { name, kind: "list of tables", doc, default: "", nested }
+    }
+
+    /// A section with keys of its own, which the reference shows in a table of its own.
+    #[must_use]
+    pub const fn section(name: &'static str, doc: &'static str) -> Self {
+        Self { name, kind: SECTION, doc, default: "", nested: &[] }
     }
 
     /// What to show as the default where `Default` has none: `required`, `none`, or how it is found.
@@ -85,7 +94,7 @@ pub fn markdown<T: Documented + Default + Serialize>(section: &str) -> String {
 fn table(section: &str, keys: &[Key], defaults: &Value) -> String {
     let mut out = String::from("| key | kind | default | what it does |\n|---|---|---|---|\n");
     let mut below = String::new();
-    for key in keys {
+    for key in keys.iter().filter(|key| key.kind != SECTION) {
         let full = if section.is_empty() { key.name.to_owned() } else { format!("{section}.{}", key.name) };
         let default = shown_default(key, defaults.get(key.name));
         // Writing into a String cannot fail.

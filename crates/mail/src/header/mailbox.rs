@@ -2,10 +2,11 @@
 //!
 //! Every address that any reader may take out of the field must come out here, as the right to send is judged by
 //! them. So the obsolete forms of RFC 5322 4.4 (routes, empty list elements, blanks within a local part) are
-//! refused, and so are the two tricks by which an address hides from a strict reader and shows to a careless one:
-//! `<`, `>` or `@` within a comment, and encoded words (RFC 2047) within an address. Encoded words in display
-//! names are never decoded. One obsolete form is read, as clients write it daily and nobody reads it otherwise:
-//! a dot in an unquoted display name, `John Q. Public <jqp@example.org>`.
+//! refused, and so are the tricks by which an address hides from a strict reader and shows to a careless one:
+//! `<`, `>` or `@` within a comment, or within a quoted string that has a backslash too, and encoded words (RFC 2047)
+//! within an address. Encoded words in display names are never decoded. Two wrong forms are read, as clients write
+//! them daily: a dot in an unquoted display name, `John Q. Public <jqp@example.org>`, which nobody reads otherwise;
+//! and an unquoted address in place of a display name, `a@example.org <a@example.org>`, of which both come out.
 
 use crate::address::is_atext;
 use crate::{Address, AddressError};
@@ -37,6 +38,9 @@ pub enum MailboxError {
     /// `<`, `>` or `@` within a comment.
     #[error("a comment that looks like an address")]
     AddressInComment,
+    /// `<`, `>` or `@` within a quoted string with a backslash, where a careless reader misses the string's end.
+    #[error("a quoted string with a backslash that looks like an address")]
+    AddressInQuotes,
     /// A quoted string or comment without its end.
     #[error("a quoted string or comment that does not end")]
     Unclosed,
@@ -84,7 +88,8 @@ impl<'a> Reader<'a> {
         let first = self.word()?;
         self.blanks()?;
         if self.peek() == Some('@') {
-            return self.address(first);
+            self.address(first)?;
+            return if self.peek() == Some('<') { self.angle() } else { Ok(()) };
         }
         if first.starts_with('.') {
             return Err(self.unexpected());
@@ -175,13 +180,19 @@ impl<'a> Reader<'a> {
 
     /// Past the closing quote.
     fn quoted(&mut self) -> Result<(), MailboxError> {
+        let (mut escapes, mut looks_like_address) = (false, false);
         loop {
-            match self.next_text()? {
-                '"' => return Ok(()),
-                '\\' => _ = self.next_text()?,
-                _ => {}
-            }
+            let c = match self.next_text()? {
+                '"' => break,
+                '\\' => {
+                    escapes = true;
+                    self.next_text()?
+                }
+                c => c,
+            };
+            looks_like_address |= matches!(c, '<' | '>' | '@');
         }
+        if escapes && looks_like_address { Err(MailboxError::AddressInQuotes) } else { Ok(()) }
     }
 
     /// Skips blanks, folding and comments.
@@ -290,6 +301,9 @@ mod tests {
             ("\"Ann, the \\\"first\\\"\" <a@b.org>", &["a@b.org"]),
             ("John Q. Public <a@b.org>", &["a@b.org"]),
             ("a@b.org, c@d.org", &["a@b.org", "c@d.org"]),
+            ("a@b.org <a@b.org>", &["a@b.org", "a@b.org"]),
+            ("a@ok.org <b@bad.org>, c@d.org", &["a@ok.org", "b@bad.org", "c@d.org"]),
+            ("x: a@b.org (Ann)<c@d.org>;", &["a@b.org", "c@d.org"]),
             ("Ann <a@b.org>,Bob <c@d.org>", &["a@b.org", "c@d.org"]),
             ("Ann <a@b.org>,\r\n\tBob\r\n <c@d.org>", &["a@b.org", "c@d.org"]),
             ("\"a b\"@b.org", &["\"a b\"@b.org"]),
@@ -315,7 +329,9 @@ mod tests {
 
     #[test]
     fn refuses_what_another_reader_may_take_otherwise() {
-        use MailboxError::{AddressInComment, Control, EncodedWord, NoAddress, Route, Syntax, TooMany, Unclosed};
+        use MailboxError::{
+            AddressInComment, AddressInQuotes, Control, EncodedWord, NoAddress, Route, Syntax, TooMany, Unclosed,
+        };
         for (value, expect) in [
             ("", NoAddress),
             ("  ", NoAddress),
@@ -326,7 +342,12 @@ mod tests {
             ("none:;", NoAddress),
             ("<a@ok.org> <b@bad.org>", Syntax(11)),
             ("a@ok.org b@bad.org", Syntax(9)),
-            ("a@ok.org <b@bad.org>", Syntax(9)),
+            ("a@ok.org <b@bad.org> <c@bad.org>", Syntax(21)),
+            ("a@ok.org Ann <b@bad.org>", Syntax(9)),
+            ("a@ok.org <>", NoAddress),
+            ("\"a\\\" <ceo@bad.org>, \\\"b\" <a@ok.org>", AddressInQuotes),
+            ("\"\\\\\" <ceo@bad.org>, \\\"b\" <a@ok.org>", Syntax(20)),
+            ("\"a\\\"@bad.org,b\"@ok.org", AddressInQuotes),
             ("<b@bad.org> a@ok.org", Syntax(12)),
             ("Ann <a@ok.org", Syntax(13)),
             ("a@ok.org>", Syntax(8)),

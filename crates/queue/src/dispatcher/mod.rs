@@ -141,6 +141,27 @@ impl<T> Dispatcher<T> {
         answer
     }
 
+    /// One more envelope for a connection that is still busy with its last, so that both can travel together. Only
+    /// when so much waits that every other connection of the site finds its next one too.
+    pub fn ahead(&mut self, now: Instant, conn: ConnId, accepts: &dyn Fn(&T) -> bool) -> Option<T> {
+        let mut connection = self.connection(conn)?;
+        let limits = &self.limits.site;
+        let site = self.sites[connection.site].as_mut()?;
+        let used_up = limits.max_msg_per_connection != 0 && connection.served >= limits.max_msg_per_connection;
+        let too_many = site.connections > site.allowed(limits);
+        if used_up || too_many || connection.give_up_place || self.draining || !self.line.is_empty() {
+            return None;
+        }
+        if connection.state != ConnState::Busy || site.lanes.len() <= site.connections as usize {
+            return None;
+        }
+        let item = site.lanes.pop(accepts)?;
+        site.pace.took_one(now);
+        connection.served += 1;
+        self.connections[conn.0 as usize] = Some(connection);
+        Some(item)
+    }
+
     /// What a connection learned. When the site is dead now, all that waits for it, to be diverted.
     pub fn report(&mut self, now: Instant, conn: ConnId, feedback: Feedback) -> Vec<Diverted<T>> {
         let Some(at) = self.connection(conn).map(|c| c.site) else {

@@ -109,6 +109,23 @@ fn successes_under_load_open_more_connections_up_to_max_smtp_out() {
 }
 
 #[test]
+fn a_busy_connection_gets_one_ahead_only_when_all_have_enough() {
+    let mut bench = Bench::new(limits());
+    for i in 0..10 {
+        bench.push("x", i).unwrap();
+    }
+    let conns = bench.open.clone();
+    assert_eq!(bench.dispatcher.ahead(bench.now, conns[0], &|_| true), None, "not before its first");
+    for conn in &conns {
+        bench.next(*conn);
+    }
+    assert_eq!(bench.dispatcher.ahead(bench.now, conns[0], &|_| true), None, "5 wait for 5 connections");
+    bench.push("x", 10).unwrap();
+    assert!(bench.dispatcher.ahead(bench.now, conns[0], &|_| true).is_some());
+    assert_eq!(bench.dispatcher.stats().queued, 5);
+}
+
+#[test]
 fn an_idle_connection_is_woken_before_another_is_opened() {
     let mut bench = Bench::new(limits());
     bench.push("x", 1).unwrap();

@@ -1,13 +1,20 @@
 //! AUTH PLAIN and AUTH LOGIN (RFC 4954).
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::secret::wipe;
 use super::{AuthAnswer, AuthPolicy, CloseReason, Event, Login, Mechanism, Phase, Question, Secret, Session};
 
 /// Octets of a line of the exchange, its CRLF included (RFC 4954 4).
 pub(super) const AUTH_LINE_MAX: usize = 12_288;
+
+/// Padding may be missing, as small devices leave it out; nothing hangs on it.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 const LOGIN_MAX: usize = 255;
 const REFUSED: &str = "535 5.7.8 Authentication failed: wrong name or password";
@@ -83,7 +90,7 @@ impl Session {
     }
 
     fn auth_response(&mut self, step: AuthStep, response: &str) {
-        let Ok(mut octets) = STANDARD.decode(response) else {
+        let Ok(mut octets) = BASE64.decode(response) else {
             return self.bad(BAD_BASE64);
         };
         match step {

@@ -4,6 +4,10 @@ use std::time::Instant;
 
 use super::{CloseReason, Session};
 
+/// Commands of a client that has no right to send yet, so that a stranger cannot keep a session for weeks by saying
+/// NOOP now and then.
+const MAX_COMMANDS_BEFORE_AUTH: u32 = 100;
+
 /// What a command line asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verb {
@@ -62,7 +66,7 @@ impl Session {
         let (word, args) = line.split_once([' ', '\t']).unwrap_or((line, ""));
         let (verb, args) = (Verb::parse(word), args.trim_start_matches([' ', '\t']));
         self.counts.commands = self.counts.commands.saturating_add(1);
-        if self.counts.commands > self.config.limits.max_commands && verb != Verb::Quit {
+        if self.counts.commands > self.max_commands() && verb != Verb::Quit {
             return self.give_up("4.7.0", "Too many commands without a message", CloseReason::Commands);
         }
         match verb {
@@ -83,5 +87,10 @@ impl Session {
             Verb::Foreign => self.give_up("4.7.0", "This port speaks SMTP only", CloseReason::NotSmtp),
             Verb::Unknown => self.bad("500 5.5.1 Unknown command; HELP lists the known ones"),
         }
+    }
+
+    fn max_commands(&self) -> u32 {
+        let most = self.config.limits.max_commands;
+        if self.may_send() { most } else { most.min(MAX_COMMANDS_BEFORE_AUTH) }
     }
 }

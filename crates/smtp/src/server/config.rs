@@ -72,7 +72,8 @@ pub struct Limits {
     pub max_recipients: usize,
     /// Commands that were not understood or came out of order since the last accepted message, then `421`.
     pub max_bad_commands: u32,
-    /// Commands, accepted recipients aside, since the last accepted message, then `421`.
+    /// Commands, accepted recipients aside, since the last accepted message, then `421`. Of a client that may not
+    /// send yet at most 100.
     pub max_commands: u32,
     /// Failed authentications per session, then `421`.
     pub max_auth_failures: u32,

@@ -97,7 +97,8 @@ pub struct Submission {
     pub recipients: Vec<RcptCommand>,
     /// The content.
     pub content: Content,
-    /// What the client called itself in EHLO or HELO; only letters, digits, `.-_:[]%` and UTF-8 beyond ASCII.
+    /// What the client called itself in EHLO or HELO; letters and digits of any script, and punctuation that has
+    /// no meaning in a Received field; never blanks, quotes or control characters.
     pub hello: Arc<str>,
     /// The word for `with` in Received: `SMTP`, `ESMTP`, `ESMTPA`, `ESMTPS`, `ESMTPSA` or with `UTF8` before
     /// (RFC 3848, RFC 6531 4.3).

@@ -1,9 +1,9 @@
 //! EHLO, HELO and STARTTLS.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use sluice_mail::Host;
 
 use super::{AuthPolicy, Event, Phase, Question, Session, TlsState};
 
@@ -95,25 +95,32 @@ impl Session {
 }
 
 /// A domain or an address literal, where names of real machines that are no domains pass too: nothing depends on the
-/// name, it only must not disturb the Received line that shows it.
+/// name, it only must not disturb the Received line that shows it. So blanks, quotes, brackets within a name and what
+/// else has a meaning there is refused.
 fn is_hello_name(name: &str) -> bool {
-    if name.is_empty() || name.len() > 255 {
-        return false;
-    }
-    if name.starts_with('[') {
-        return Host::parse(name).is_ok() || is_general_literal(name);
-    }
-    name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:".contains(c) || (!c.is_ascii() && c.is_alphanumeric()))
+    let is_name = |c: char| {
+        c.is_ascii_alphanumeric() || ".-_:!#$%&'*+/^`{|}~".contains(c) || c == '\u{2019}' || is_letter_beyond_ascii(c)
+    };
+    let fits = !name.is_empty() && name.len() <= 255;
+    fits && if name.starts_with('[') { is_literal(name) } else { name.chars().all(is_name) }
 }
 
-/// RFC 5321 4.1.3 General-address-literal, an IPv6 address with a zone among them.
-fn is_general_literal(name: &str) -> bool {
-    let inner = name.strip_prefix('[').and_then(|n| n.strip_suffix(']'));
-    let Some((tag, content)) = inner.and_then(|inner| inner.split_once(':')) else {
+fn is_letter_beyond_ascii(c: char) -> bool {
+    !c.is_ascii() && c.is_alphanumeric()
+}
+
+/// RFC 5321 4.1.3 address literals and, as clients send them, IPv6 addresses without their tag or with a zone.
+fn is_literal(name: &str) -> bool {
+    let Some(inner) = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')) else {
         return false;
     };
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b".-_:%".contains(&b);
-    !tag.is_empty() && !content.is_empty() && tag.bytes().chain(content.bytes()).all(allowed)
+    let (address, zone) = inner.split_once('%').unwrap_or((inner, ""));
+    let fine = |text: &str, more: &[u8]| text.bytes().all(|b| b.is_ascii_alphanumeric() || more.contains(&b));
+    let general = |(tag, content): (&str, &str)| {
+        !tag.is_empty() && fine(tag, b"-_") && !content.is_empty() && fine(content, b".-_:")
+    };
+    let is_address = address.parse::<IpAddr>().is_ok() || address.split_once(':').is_some_and(general);
+    is_address && fine(zone, b".-_")
 }
 
 #[cfg(test)]
@@ -133,11 +140,24 @@ mod tests {
             "192.0.2.1",
             "::1",
             "[IPv6:fe80::1%eth0]",
+            "[::1]",
+            "[2001:db8::1]",
+            "[fe80:0:0:0:1:2:3:4%12]",
+            "[::ffff:192.0.2.1]",
+            "[x-tag:content]",
+            "John's-PC",
+            "John’s-iPhone",
+            "PC~1",
+            "app/worker+1",
+            "localhost:8080",
+            "host.example.",
         ] {
             assert!(is_hello_name(name), "{name}");
         }
-        for name in ["", "a b", "a(b)", "<a>", "a;b", "a@b", "[1.2.3]", "[1.2.3.4", "[x]", "a\u{a0}b", &"a".repeat(256)]
-        {
+        for name in ["", "a b", "a\u{a0}b", "a\u{2028}b", "[1.2.3.4", "[::1](x)", "[1.2.3.4]:25", &"a".repeat(256)] {
+            assert!(!is_hello_name(name), "{name}");
+        }
+        for name in r#"a(b) <a> a;b a@b a,b a"b a\b a=?b [1.2.3] [x] [] [:1] [a:] [::1 [a:b]c]"#.split(' ') {
             assert!(!is_hello_name(name), "{name}");
         }
     }

@@ -129,7 +129,7 @@ fn plain_in_every_form() {
          S: 504 5.5.4 Unknown mechanism; PLAIN and LOGIN are offered
          C: AUTH PLAIN !!!!
          S: 501 5.5.2 That is no base64
-         C: AUTH PLAIN AHVzZXIAcGFzcw
+         C: AUTH PLAIN AHVz=XIAcGFzcw
          S: 501 5.5.2 That is no base64
          C: AUTH PLAIN =
          S: 501 5.5.2 PLAIN is: identity, NUL, name, NUL, password
@@ -149,6 +149,15 @@ fn plain_in_every_form() {
          C: STARTTLS
          S: 502 5.5.1 STARTTLS is not offered here",
     );
+}
+
+#[test]
+fn padding_may_be_missing() {
+    for login in ["AUTH PLAIN AHVzZXIAcGFzcw", "AUTH PLAIN\r\nAHVzZXIAcGFzcw", "AUTH login dXNlcg\r\ncGFzcw"] {
+        let mut host = Host::new(&always());
+        host.send(format!("EHLO me\r\n{login}\r\n").as_bytes());
+        assert_eq!(host.log.last().unwrap(), "S: 235 2.7.0 Authenticated", "{login}");
+    }
 }
 
 #[test]

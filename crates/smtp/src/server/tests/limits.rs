@@ -70,6 +70,17 @@ fn too_many_bad_commands_end_the_session() {
 }
 
 #[test]
+fn a_client_without_the_right_to_send_has_a_hundred_commands() {
+    let count = |config: &SessionConfig| {
+        let mut host = Host::new(config);
+        host.send(&b"NOOP\r\n".repeat(200));
+        (host.log.iter().filter(|l| *l == "S: 250 2.0.0 OK").count(), host.log.last().unwrap().clone())
+    };
+    assert_eq!(count(&SessionConfig::new("mx.test")), (100, "E: close commands".to_owned()));
+    assert_eq!(count(&trusted()).0, 200);
+}
+
+#[test]
 fn too_many_commands_end_the_session_unless_messages_come() {
     let mut config = trusted();
     config.limits.max_commands = 4;

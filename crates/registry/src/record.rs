@@ -1,0 +1,156 @@
+//! Accounts as records of the control log: a format version, then protobuf.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use sluice_mail::{Address, Domain, Lane};
+use sluice_proto::record as wire;
+
+use crate::{Account, AccountRules, Credential, PasswordHash, SenderDomain};
+
+/// The format that this version writes, and the newest it can read.
+const FORMAT: u8 = 1;
+
+/// A record that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Written by a newer Sluice.
+    #[error("it was written by a newer version of Sluice (format {0}; this one knows {FORMAT})")]
+    Newer(u8),
+    /// Not what it should be.
+    #[error("it is damaged: {0}")]
+    Damaged(String),
+}
+
+/// The record of an account.
+pub(crate) fn encode(account: &Account) -> Bytes {
+    let rules = &account.rules;
+    let record = wire::Account {
+        id: account.id.to_string(),
+        credentials: account.credentials.iter().map(|c| credential_record(c)).collect(),
+        sender_domains: rules
+            .sender_domains
+            .iter()
+            .map(|s| wire::SenderDomain { domain: s.domain.to_string(), exact: s.exact })
+            .collect(),
+        sender_addresses: rules.sender_addresses.iter().map(Address::to_string).collect(),
+        lanes: rules.lanes.iter().map(|lane| wire::Lane::from(*lane).into()).collect(),
+        pools: rules.pools.iter().map(|pool| pool.to_string()).collect(),
+        max_messages_per_minute: number(rules.max_messages_per_minute),
+        max_recipients_per_minute: number(rules.max_recipients_per_minute),
+        max_sessions: number(rules.max_sessions),
+        allow_long_lines: rules.allow_long_lines,
+        show_client_address: rules.show_client_address,
+        version: account.version,
+    };
+    let mut out = Vec::with_capacity(1 + record.encoded_len());
+    out.push(FORMAT);
+    out.extend_from_slice(&record.encode_to_vec());
+    out.into()
+}
+
+/// The account of a record.
+pub(crate) fn decode(record: &[u8]) -> Result<Account, RecordError> {
+    let record = match record.split_first() {
+        Some((&FORMAT, record)) => wire::Account::decode(record).map_err(damaged)?,
+        Some((format, _)) if *format > FORMAT => return Err(RecordError::Newer(*format)),
+        Some(_) | None => return Err(damaged("no known format")),
+    };
+    let credentials = record.credentials.into_iter().map(credential).collect::<Result<_, _>>()?;
+    let sender_domain =
+        |s: wire::SenderDomain| Ok(SenderDomain { domain: Domain::parse(&s.domain).map_err(damaged)?, exact: s.exact });
+    let rules = AccountRules {
+        sender_domains: record.sender_domains.into_iter().map(sender_domain).collect::<Result<_, RecordError>>()?,
+        sender_addresses: record
+            .sender_addresses
+            .iter()
+            .map(|a| Address::parse(a).map_err(damaged))
+            .collect::<Result<_, _>>()?,
+        lanes: record.lanes.into_iter().map(lane).collect::<Result<_, _>>()?,
+        pools: record.pools.into_iter().map(Arc::from).collect(),
+        max_messages_per_minute: NonZeroU32::new(record.max_messages_per_minute),
+        max_recipients_per_minute: NonZeroU32::new(record.max_recipients_per_minute),
+        max_sessions: NonZeroU32::new(record.max_sessions),
+        allow_long_lines: record.allow_long_lines,
+        show_client_address: record.show_client_address,
+    };
+    Ok(Account { id: record.id.into(), rules, credentials, version: record.version })
+}
+
+fn credential_record(credential: &Credential) -> wire::Credential {
+    wire::Credential {
+        login: credential.login.to_string(),
+        password_hash: credential.password.expose().to_owned(),
+        pool: credential.pool.as_deref().unwrap_or_default().to_owned(),
+        lane: credential.lane.map(|lane| wire::Lane::from(lane).into()),
+    }
+}
+
+fn credential(record: wire::Credential) -> Result<Arc<Credential>, RecordError> {
+    Ok(Arc::new(Credential {
+        login: record.login.into(),
+        password: PasswordHash::parse(&record.password_hash).map_err(damaged)?,
+        pool: (!record.pool.is_empty()).then(|| record.pool.into()),
+        lane: record.lane.map(lane).transpose()?,
+    }))
+}
+
+fn lane(value: i32) -> Result<Lane, RecordError> {
+    wire::Lane::try_from(value).map(Lane::from).map_err(damaged)
+}
+
+fn number(value: Option<NonZeroU32>) -> u32 {
+    value.map_or(0, NonZeroU32::get)
+}
+
+fn damaged(problem: impl ToString) -> RecordError {
+    RecordError::Damaged(problem.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account() -> Account {
+        let credential = |login: &str, pool: Option<&str>, lane| {
+            let password = PasswordHash::of("secret").unwrap();
+            Arc::new(Credential { login: login.into(), password, pool: pool.map(Into::into), lane })
+        };
+        Account {
+            id: "demo".into(),
+            credentials: vec![credential("demo", None, None), credential("app", Some("p2"), Some(Lane::Bulk))],
+            rules: AccountRules {
+                sender_domains: vec![SenderDomain { domain: Domain::parse("example.org").unwrap(), exact: true }],
+                sender_addresses: vec![Address::parse("a@other.example").unwrap()],
+                lanes: vec![Lane::Bulk, Lane::Transactional],
+                pools: vec!["p1".into(), "p2".into()],
+                max_messages_per_minute: NonZeroU32::new(7),
+                max_recipients_per_minute: None,
+                max_sessions: NonZeroU32::new(9),
+                allow_long_lines: true,
+                show_client_address: false,
+            },
+            version: 3,
+        }
+    }
+
+    #[test]
+    fn there_and_back() {
+        for account in [account(), Account { rules: AccountRules::default(), ..account() }] {
+            assert_eq!(decode(&encode(&account)).unwrap(), account);
+        }
+    }
+
+    #[test]
+    fn refuses_newer_and_damaged_records() {
+        let good = encode(&account());
+        let mut newer = good.to_vec();
+        newer[0] = 2;
+        assert_eq!(decode(&newer), Err(RecordError::Newer(2)));
+        for bad in [&b""[..], &b"\0"[..], &good[..good.len() - 1], b"\x01\x0f"] {
+            assert!(matches!(decode(bad), Err(RecordError::Damaged(_))), "{bad:?}");
+        }
+    }
+}

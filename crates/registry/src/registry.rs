@@ -1,0 +1,226 @@
+//! The accounts of this installation: looked up in memory, changed through the control log.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use sluice_mail::Clock;
+use tokio::sync::{Mutex, Semaphore};
+
+use crate::account::check_account_id;
+use crate::verify::{Checked, Verifier};
+use crate::view::account_key;
+use crate::{
+    Account, AccountRules, AuthOutcome, ControlLog, Credential, Grant, LogError, PasswordError, PasswordHash,
+    RecordError, VerifyConfig, View, Violation, record,
+};
+
+/// Most accounts, so that the view stays within memory.
+const ACCOUNTS_MAX: usize = 1_000_000;
+/// Entries read from the log at a time.
+const READ_MAX: usize = 1_000;
+
+/// Shared by all parts of the process. Looking up takes no lock; writes come one after the other.
+pub struct Registry {
+    log: Box<dyn ControlLog>,
+    view: ArcSwap<View>,
+    /// Held from the look at the view that a write is based on until the write is in the view.
+    writing: Mutex<()>,
+    verifier: Verifier,
+    /// Bounds the hashing of new passwords, which costs as much as a check.
+    hashing: Semaphore,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("verifier", &self.verifier).finish_non_exhaustive()
+    }
+}
+
+/// Why an account could not be read or changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegistryError {
+    /// The request breaks rules; every one is named.
+    #[error("{}", all(.0))]
+    Invalid(Vec<Violation>),
+    /// There is one of that name.
+    #[error("{0} exists already")]
+    Exists(String),
+    /// There is none of that name.
+    #[error("there is no {0}")]
+    NotFound(String),
+    /// No room for another account.
+    #[error("there are {ACCOUNTS_MAX} accounts already")]
+    Full,
+    /// A stored record cannot be read.
+    #[error("the record {key} cannot be read: {error}")]
+    Record {
+        /// Its key in the control log.
+        key: String,
+        /// Why.
+        error: RecordError,
+    },
+    /// The control log failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The password could not be hashed.
+    #[error("the password could not be hashed")]
+    Hash,
+}
+
+fn all(violations: &[Violation]) -> String {
+    let each: Vec<String> = violations.iter().map(|v| format!("{}: {}", v.field, v.problem)).collect();
+    each.join("; ")
+}
+
+impl Registry {
+    /// Reads the whole log into a view.
+    pub async fn open(
+        log: impl ControlLog,
+        config: VerifyConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, RegistryError> {
+        let verifier = Verifier::new(config).map_err(|_| RegistryError::Hash)?;
+        let registry = Self {
+            log: Box::new(log),
+            view: ArcSwap::default(),
+            writing: Mutex::new(()),
+            verifier,
+            hashing: Semaphore::new(config.parallel.max(1)),
+            clock,
+        };
+        registry.catch_up().await?;
+        Ok(registry)
+    }
+
+    /// What holds now. Cheap; hold it for one decision, not longer.
+    pub fn view(&self) -> Guard<Arc<View>> {
+        self.view.load()
+    }
+
+    /// The account called `id`.
+    #[must_use]
+    pub fn account(&self, id: &str) -> Option<Arc<Account>> {
+        self.view.load().account(id).cloned()
+    }
+
+    /// Whether `password` logs `login` in. An unknown name takes as long as a wrong password.
+    pub async fn verify(&self, login: &str, password: &str) -> AuthOutcome {
+        let found = self
+            .view
+            .load()
+            .credential(login)
+            .map(|(account, credential)| Grant { account: Arc::clone(account), credential: Arc::clone(credential) });
+        let credential = found.as_ref().map(|grant| &*grant.credential);
+        match (self.verifier.check(self.clock.now(), login, password, credential).await, found) {
+            (Checked::Right, Some(grant)) => self.still_holds(grant),
+            (Checked::Right | Checked::Wrong, _) => AuthOutcome::Refused,
+            (Checked::Busy, _) => AuthOutcome::Busy,
+        }
+    }
+
+    /// Makes an account with one credential, whose log-in name is the account's id.
+    pub async fn create_account(
+        &self,
+        id: &str,
+        rules: AccountRules,
+        password: &str,
+    ) -> Result<Arc<Account>, RegistryError> {
+        let mut violations = rules.violations();
+        violations.extend(check_account_id(id).err());
+        let hash = self.hash(password, &mut violations).await?;
+        let _writing = self.writing.lock().await;
+        let view = self.view.load_full();
+        if view.account(id).is_some() {
+            return Err(RegistryError::Exists(format!("account {id}")));
+        }
+        if view.credential(id).is_some() {
+            return Err(RegistryError::Exists(format!("a credential called {id}")));
+        }
+        if view.len() >= ACCOUNTS_MAX {
+            return Err(RegistryError::Full);
+        }
+        let credential = Arc::new(Credential { login: id.into(), password: hash, pool: None, lane: None });
+        self.put(Account { id: id.into(), rules, credentials: vec![credential], version: 1 }).await
+    }
+
+    /// Deletes an account; whoever is logged in may finish their session.
+    pub async fn delete_account(&self, id: &str) -> Result<(), RegistryError> {
+        let _writing = self.writing.lock().await;
+        self.existing(id)?;
+        self.log.write(account_key(id), None).await?;
+        self.catch_up().await
+    }
+
+    /// Replaces the password of the credential `login` of account `id`. Remembered log-ins with the old one end.
+    pub async fn set_password(&self, id: &str, login: &str, password: &str) -> Result<Arc<Account>, RegistryError> {
+        self.existing(id)?;
+        let hash = self.hash(password, &mut Vec::new()).await?;
+        let _writing = self.writing.lock().await;
+        let mut account = Account::clone(&*self.existing(id)?);
+        let place = account.credentials.iter().position(|c| *c.login == *login);
+        let Some(credential) = place.and_then(|i| account.credentials.get_mut(i)) else {
+            return Err(RegistryError::NotFound(format!("credential {login} of account {id}")));
+        };
+        *credential = Arc::new(Credential { password: hash, ..Credential::clone(credential) });
+        account.version += 1;
+        self.put(account).await
+    }
+
+    /// What the check found, unless account or password changed while it ran.
+    fn still_holds(&self, grant: Grant) -> AuthOutcome {
+        let view = self.view.load();
+        match view.credential(&grant.credential.login) {
+            Some((account, credential)) if credential.password == grant.credential.password => {
+                AuthOutcome::Accepted(Grant { account: Arc::clone(account), credential: Arc::clone(credential) })
+            }
+            Some(_) | None => AuthOutcome::Refused,
+        }
+    }
+
+    fn existing(&self, id: &str) -> Result<Arc<Account>, RegistryError> {
+        self.account(id).ok_or_else(|| RegistryError::NotFound(format!("account {id}")))
+    }
+
+    /// Hashes a new password off the async threads. Fails with all `violations`, the password's own included.
+    async fn hash(&self, password: &str, violations: &mut Vec<Violation>) -> Result<PasswordHash, RegistryError> {
+        let _turn = self.hashing.acquire().await.map_err(|_| RegistryError::Hash)?;
+        let password = password.to_owned();
+        let hashed = tokio::task::spawn_blocking(move || PasswordHash::of(&password)).await;
+        let hash = match hashed.map_err(|_| RegistryError::Hash)? {
+            Ok(hash) => Some(hash),
+            Err(PasswordError::NoHash) => return Err(RegistryError::Hash),
+            Err(e @ (PasswordError::Empty | PasswordError::TooLong | PasswordError::Control)) => {
+                violations.push(Violation::new("password", e));
+                None
+            }
+        };
+        hash.filter(|_| violations.is_empty()).ok_or_else(|| RegistryError::Invalid(std::mem::take(violations)))
+    }
+
+    async fn put(&self, account: Account) -> Result<Arc<Account>, RegistryError> {
+        let id = Arc::clone(&account.id);
+        self.log.write(account_key(&id), Some(record::encode(&account))).await?;
+        self.catch_up().await?;
+        self.existing(&id)
+    }
+
+    /// Brings the view up to the end of the log.
+    async fn catch_up(&self) -> Result<(), RegistryError> {
+        let mut view = View::clone(&self.view.load());
+        loop {
+            let entries = self.log.read(view.applied(), READ_MAX).await?;
+            for entry in &entries {
+                view.apply(entry).map_err(|error| RegistryError::Record { key: entry.key.clone(), error })?;
+            }
+            if entries.len() < READ_MAX {
+                self.view.store(Arc::new(view));
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

@@ -1,0 +1,264 @@
+//! Routes that the operator wrote down: by domain, or for all mail (a smart host).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::{BoxFuture, join_all};
+use sluice_mail::{Cause, Clock, Domain, Failure, Host, Stage};
+
+use crate::{Hop, Resolved, Route, Routes, TlsPolicy};
+
+/// How long the addresses of a relay host's name are kept.
+const NAME_TTL: Duration = Duration::from_secs(60);
+/// How long a relay host's name may take to be resolved.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// `name:port` or `address:port` of a host that takes mail for others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayHost {
+    name: Arc<str>,
+    port: u16,
+}
+
+/// The text is no host with a port.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected host:port, such as relay.example.org:25, 127.0.0.1:2525 or [::1]:25")]
+pub struct RelayHostError;
+
+/// Where mail for a domain is sent instead of its MX hosts. Its addresses may be private ones: the operator said so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixedRoute {
+    /// The domain, or `None` for all that have no route of their own.
+    pub domain: Option<Domain>,
+    /// To be tried in this order; not empty.
+    pub hosts: Vec<RelayHost>,
+    /// How sessions are protected.
+    pub tls: TlsPolicy,
+}
+
+/// Routes that were written down, and another's for the rest.
+pub struct FixedRoutes {
+    by_domain: HashMap<Domain, Relay>,
+    all_others: Option<Relay>,
+    rest: Option<Arc<dyn Routes>>,
+    clock: Arc<dyn Clock>,
+}
+
+struct Relay {
+    hosts: Vec<RelayHost>,
+    tls: TlsPolicy,
+    site: Arc<str>,
+    /// The last answer and until when it is good; for ever when all hosts are addresses.
+    known: Mutex<Option<(Option<Instant>, Arc<Route>)>>,
+}
+
+impl FixedRoutes {
+    /// These routes; the last of two for one domain counts. `rest` is asked for all other mail.
+    #[must_use]
+    pub fn new(routes: Vec<FixedRoute>, rest: Option<Arc<dyn Routes>>, clock: Arc<dyn Clock>) -> Self {
+        let (mut by_domain, mut all_others) = (HashMap::new(), None);
+        for route in routes {
+            let relay = Relay::new(route.hosts, route.tls);
+            match route.domain {
+                Some(domain) => drop(by_domain.insert(domain, relay)),
+                None => all_others = Some(relay),
+            }
+        }
+        Self { by_domain, all_others, rest, clock }
+    }
+
+    fn relay(&self, host: &Host) -> Option<&Relay> {
+        host.domain().and_then(|domain| self.by_domain.get(domain)).or(self.all_others.as_ref())
+    }
+}
+
+impl Routes for FixedRoutes {
+    fn at_hand(&self, host: &Host) -> Option<Resolved> {
+        match (self.relay(host), &self.rest) {
+            (Some(relay), _) => relay.at_hand(self.clock.now()).map(Ok),
+            (None, Some(rest)) => rest.at_hand(host),
+            (None, None) => Some(Err(no_route(host))),
+        }
+    }
+
+    fn resolve<'a>(&'a self, host: &'a Host) -> BoxFuture<'a, Resolved> {
+        Box::pin(async move {
+            match (self.relay(host), &self.rest) {
+                (Some(relay), _) => relay.resolve(self.clock.now()).await,
+                (None, Some(rest)) => rest.resolve(host).await,
+                (None, None) => Err(no_route(host)),
+            }
+        })
+    }
+}
+
+impl Relay {
+    fn new(hosts: Vec<RelayHost>, tls: TlsPolicy) -> Self {
+        let names: Vec<_> = hosts.iter().map(ToString::to_string).collect();
+        let site: Arc<str> = names.join(",").into();
+        let relay = Self { hosts, tls, site, known: Mutex::default() };
+        let addresses: Option<Vec<_>> = relay.hosts.iter().map(|host| Some(vec![host.address()?])).collect();
+        if let Some(addresses) = addresses {
+            relay.keep(None, &Arc::new(relay.route(addresses)));
+        }
+        relay
+    }
+
+    fn at_hand(&self, now: Instant) -> Option<Arc<Route>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().filter(|(until, _)| until.is_none_or(|until| now < until)).map(|(_, route)| route.clone())
+    }
+
+    async fn resolve(&self, now: Instant) -> Resolved {
+        if let Some(route) = self.at_hand(now) {
+            return Ok(route);
+        }
+        let answers = join_all(self.hosts.iter().map(RelayHost::addresses)).await;
+        let trouble = answers.iter().find_map(|answer| answer.as_ref().err()).cloned();
+        let addresses: Vec<_> = answers.into_iter().map(Result::unwrap_or_default).collect();
+        if let (true, Some(why)) = (addresses.iter().all(Vec::is_empty), trouble) {
+            return Err(Failure::new(Stage::Resolve, Cause::Dns(why)));
+        }
+        let route = Arc::new(self.route(addresses));
+        self.keep(Some(now + NAME_TTL), &route);
+        Ok(route)
+    }
+
+    fn keep(&self, until: Option<Instant>, route: &Arc<Route>) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((until, route.clone()));
+    }
+
+    fn route(&self, addresses: Vec<Vec<SocketAddr>>) -> Route {
+        let hop = |(preference, (host, addresses)): (usize, (&RelayHost, Vec<SocketAddr>))| Hop {
+            name: host.name.clone(),
+            preference: u16::try_from(preference).unwrap_or(u16::MAX),
+            addresses,
+        };
+        let hops = self.hosts.iter().zip(addresses).enumerate().map(hop).collect();
+        Route { site: self.site.clone(), hops, tls: self.tls }
+    }
+}
+
+impl RelayHost {
+    /// The host at this address.
+    #[must_use]
+    pub fn at(address: SocketAddr) -> Self {
+        Self { name: address.ip().to_string().into(), port: address.port() }
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        self.name.parse().ok().map(|ip| SocketAddr::new(ip, self.port))
+    }
+
+    /// By the system's resolver, which knows the names of containers and of `/etc/hosts` too.
+    async fn addresses(&self) -> Result<Vec<SocketAddr>, String> {
+        if let Some(address) = self.address() {
+            return Ok(vec![address]);
+        }
+        match tokio::time::timeout(PATIENCE, tokio::net::lookup_host((&*self.name, self.port))).await {
+            Ok(Ok(found)) => {
+                let found: Vec<_> = found.collect();
+                if found.is_empty() { Err(format!("{} has no address", self.name)) } else { Ok(found) }
+            }
+            Ok(Err(e)) => Err(format!("the address of {} cannot be found: {e}", self.name)),
+            Err(_) => Err(format!("the address of {} was not found in time", self.name)),
+        }
+    }
+}
+
+impl FromStr for RelayHost {
+    type Err = RelayHostError;
+
+    fn from_str(text: &str) -> Result<Self, RelayHostError> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Ok(Self::at(address));
+        }
+        let (name, port) = text.rsplit_once(':').ok_or(RelayHostError)?;
+        let name = Domain::parse(name).map_err(|_| RelayHostError)?;
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or(RelayHostError)?;
+        Ok(Self { name: name.as_str().into(), port })
+    }
+}
+
+impl fmt::Display for RelayHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address() {
+            Some(address) => address.fmt(f),
+            None => write!(f, "{}:{}", self.name, self.port),
+        }
+    }
+}
+
+fn no_route(host: &Host) -> Failure {
+    Failure::new(Stage::Resolve, Cause::Dns(format!("no route leads to {host}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sluice_mail::{ManualClock, UnixMs};
+
+    #[expect(clippy::disallowed_methods, reason = "an instant cannot be made without the clock")]
+    fn clock() -> Arc<ManualClock> {
+        Arc::new(ManualClock::new(Instant::now(), UnixMs(0)))
+    }
+
+    fn rule(domain: Option<&str>, hosts: &[&str]) -> FixedRoute {
+        FixedRoute {
+            domain: domain.map(|d| Domain::parse(d).unwrap()),
+            hosts: hosts.iter().map(|h| h.parse().unwrap()).collect(),
+            tls: TlsPolicy::None,
+        }
+    }
+
+    #[test]
+    fn reads_hosts_with_ports_and_nothing_else() {
+        for text in ["127.0.0.1:2525", "[::1]:25", "relay.example.org:587"] {
+            assert_eq!(text.parse::<RelayHost>().unwrap().to_string(), text);
+        }
+        for text in ["", "relay.example.org", "127.0.0.1", "::1", "a:0", "a:70000", ":25", "a b:25"] {
+            assert_eq!(text.parse::<RelayHost>(), Err(RelayHostError), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_domains_own_route_comes_before_the_one_for_all() {
+        let rules = vec![rule(None, &["127.0.0.1:1"]), rule(Some("example.org"), &["127.0.0.1:2", "127.0.0.1:3"])];
+        let routes = FixedRoutes::new(rules, None, clock());
+        for (host, site) in [
+            ("example.org", "127.0.0.1:2,127.0.0.1:3"),
+            ("sub.example.org", "127.0.0.1:1"),
+            ("[192.0.2.1]", "127.0.0.1:1"),
+        ] {
+            let host = Host::parse(host).unwrap();
+            let route = routes.at_hand(&host).unwrap().unwrap();
+            assert_eq!((&*route.site, route.tls), (site, TlsPolicy::None));
+            assert_eq!(routes.resolve(&host).await.unwrap(), route);
+        }
+        let own = routes.at_hand(&Host::parse("example.org").unwrap()).unwrap().unwrap();
+        assert_eq!(own.hops.iter().map(|hop| hop.preference).collect::<Vec<_>>(), [0, 1], "in the order given");
+    }
+
+    #[tokio::test]
+    async fn names_are_asked_of_the_system_and_kept_for_a_while() {
+        let (clock, host) = (clock(), Host::parse("example.org").unwrap());
+        let routes = FixedRoutes::new(vec![rule(None, &["localhost:25"])], None, clock.clone());
+        assert!(routes.at_hand(&host).is_none());
+        let route = routes.resolve(&host).await.unwrap();
+        assert!(route.hops[0].addresses.iter().all(|a| a.ip().is_loopback() && a.port() == 25));
+        assert_eq!(routes.at_hand(&host), Some(Ok(route)));
+        clock.advance(Duration::from_secs(61));
+        assert!(routes.at_hand(&host).is_none());
+    }
+
+    #[test]
+    fn without_a_route_the_mail_waits() {
+        let routes = FixedRoutes::new(vec![], None, clock());
+        let answer = routes.at_hand(&Host::parse("example.org").unwrap()).unwrap();
+        assert!(matches!(answer.unwrap_err().cause, Cause::Dns(_)));
+    }
+}

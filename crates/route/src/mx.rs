@@ -1,0 +1,175 @@
+//! From answers of the DNS to a route: what they mean, without asking anything.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use sluice_mail::{Cause, EnhancedCode, Failure, Stage};
+
+use crate::{Hop, Networks, Resolved, Route, TlsPolicy};
+
+/// The domain takes no mail (RFC 7505).
+const NULL_MX: EnhancedCode = EnhancedCode(5, 1, 10);
+/// The domain does not exist.
+const NO_DOMAIN: EnhancedCode = EnhancedCode(5, 1, 2);
+/// There is no way to it.
+const NO_ROUTE: EnhancedCode = EnhancedCode(5, 4, 4);
+
+/// A host name with its preference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Exchange {
+    pub(crate) preference: u16,
+    /// Lower case, without a final dot; empty for the root.
+    pub(crate) name: String,
+}
+
+/// What a domain says about its mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Exchanges {
+    /// These hosts take it, in order of preference.
+    Hosts(Vec<Exchange>),
+    /// It takes none (RFC 7505).
+    Null,
+    /// Nothing: the domain itself is its host (RFC 5321 5.1).
+    Implicit,
+}
+
+/// What is known of a host's addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Addresses {
+    /// It has these.
+    Found(Vec<IpAddr>),
+    /// It has none.
+    None,
+    /// They cannot be found now: why.
+    Unknown(String),
+}
+
+/// Reads the MX records of a domain. Of more than `max` hosts the most preferred are kept.
+pub(crate) fn exchanges(mut records: Vec<Exchange>, max: usize) -> Exchanges {
+    if records.is_empty() {
+        return Exchanges::Implicit;
+    }
+    records.retain(|record| !record.name.is_empty());
+    if records.is_empty() {
+        return Exchanges::Null;
+    }
+    records.sort_by(|a, b| (a.preference, &a.name).cmp(&(b.preference, &b.name)));
+    records.dedup_by(|b, a| a.name == b.name);
+    records.truncate(max);
+    Exchanges::Hosts(records)
+}
+
+/// The route over these hosts, or why there is none.
+pub(crate) fn route(domain: &str, hosts: Vec<(Exchange, Addresses)>, port: u16, networks: &Networks) -> Resolved {
+    let site = site_of(&hosts);
+    let (mut unknown, mut barred) = (None, None);
+    let mut hops = Vec::with_capacity(hosts.len());
+    for (exchange, addresses) in hosts {
+        let found = match addresses {
+            Addresses::Found(found) => found,
+            Addresses::None => Vec::new(),
+            Addresses::Unknown(why) => {
+                unknown.get_or_insert(why);
+                Vec::new()
+            }
+        };
+        let (bad, good): (Vec<_>, Vec<_>) = found.into_iter().partition(|ip| networks.bars(*ip));
+        barred = barred.or(bad.first().copied());
+        let addresses = good.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
+        hops.push(Hop { name: exchange.name.into(), preference: exchange.preference, addresses });
+    }
+    if hops.iter().any(|hop| !hop.addresses.is_empty()) {
+        return Ok(Arc::new(Route { site, hops, tls: TlsPolicy::Opportunistic }));
+    }
+    let cause = match (unknown, barred) {
+        (Some(why), _) => Cause::Dns(why),
+        (None, Some(ip)) => Cause::Prohibited(
+            NO_ROUTE,
+            format!("mail for {domain} would go to {ip}, a private address that nothing is sent to"),
+        ),
+        (None, None) => Cause::NoSuchHost(NO_ROUTE, format!("no mail host of {domain} has an address")),
+    };
+    Err(Failure::new(Stage::Resolve, cause))
+}
+
+/// The domain does not exist.
+pub(crate) fn no_such_domain(domain: &str) -> Failure {
+    Failure::new(Stage::Resolve, Cause::NoSuchHost(NO_DOMAIN, format!("the domain {domain} does not exist")))
+}
+
+/// The domain takes no mail.
+pub(crate) fn null_mx(domain: &str) -> Failure {
+    let words = format!("the domain {domain} accepts no mail (null MX)");
+    Failure::new(Stage::Resolve, Cause::NoSuchHost(NULL_MX, words))
+}
+
+fn site_of(hosts: &[(Exchange, Addresses)]) -> Arc<str> {
+    let lowest = hosts.iter().map(|(exchange, _)| exchange.preference).min();
+    let names: Vec<_> =
+        hosts.iter().filter(|(e, _)| Some(e.preference) == lowest).map(|(e, _)| e.name.as_str()).collect();
+    names.join(",").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mx(preference: u16, name: &str) -> Exchange {
+        Exchange { preference, name: name.into() }
+    }
+
+    fn found(ips: &[&str]) -> Addresses {
+        Addresses::Found(ips.iter().map(|ip| ip.parse().unwrap()).collect())
+    }
+
+    fn check(hosts: Vec<(Exchange, Addresses)>) -> Result<String, String> {
+        let route = route("example.org", hosts, 25, &Networks::default());
+        route.map(|r| format!("{}: {:?}", r.site, r.hops)).map_err(|f| f.to_string())
+    }
+
+    #[test]
+    fn sorts_hosts_and_knows_null_and_implicit() {
+        assert_eq!(exchanges(vec![], 10), Exchanges::Implicit);
+        assert_eq!(exchanges(vec![mx(0, "")], 10), Exchanges::Null);
+        assert_eq!(exchanges(vec![mx(0, ""), mx(5, "a")], 10), Exchanges::Hosts(vec![mx(5, "a")]));
+        let many = vec![mx(20, "c"), mx(10, "b"), mx(10, "a"), mx(30, "d"), mx(10, "a")];
+        assert_eq!(exchanges(many, 3), Exchanges::Hosts(vec![mx(10, "a"), mx(10, "b"), mx(20, "c")]));
+    }
+
+    #[test]
+    fn the_site_is_the_set_of_most_preferred_hosts() {
+        let ip = || found(&["192.0.2.1"]);
+        let hosts = vec![(mx(10, "a.example"), ip()), (mx(10, "b.example"), ip()), (mx(20, "c.example"), ip())];
+        assert!(check(hosts).unwrap().starts_with("a.example,b.example: "));
+    }
+
+    #[test]
+    fn one_host_with_an_address_is_enough() {
+        let hosts = vec![
+            (mx(10, "gone.example"), Addresses::None),
+            (mx(20, "late.example"), Addresses::Unknown("SERVFAIL".into())),
+            (mx(30, "here.example"), found(&["10.0.0.5", "192.0.2.1", "2001:db8::1"])),
+        ];
+        let route = check(hosts).unwrap();
+        assert!(route.contains("[192.0.2.1:25, [2001:db8::1]:25]"), "{route}");
+        assert!(!route.contains("10.0.0.5"), "{route}");
+    }
+
+    #[test]
+    fn says_why_there_is_no_route() {
+        for (hosts, want) in [
+            (vec![(mx(1, "a"), Addresses::None)], "5.4.4 no mail host of example.org has an address (at resolve)"),
+            (
+                vec![(mx(1, "a"), Addresses::None), (mx(2, "b"), Addresses::Unknown("SERVFAIL".into()))],
+                "SERVFAIL (at resolve)",
+            ),
+            (
+                vec![(mx(1, "a"), found(&["127.0.0.1"]))],
+                "5.4.4 mail for example.org would go to 127.0.0.1, a private address that nothing is sent to (at resolve)",
+            ),
+            (vec![(mx(1, "a"), found(&["::1"])), (mx(2, "b"), Addresses::Unknown("late".into()))], "late (at resolve)"),
+        ] {
+            assert_eq!(check(hosts).unwrap_err(), want);
+        }
+    }
+}

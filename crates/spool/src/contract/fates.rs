@@ -1,0 +1,121 @@
+//! Fates: read in order, each reader at its own pace.
+
+use std::sync::Arc;
+
+use sluice_mail::QueueId;
+
+use super::*;
+use crate::Position;
+
+/// Accepts and ends messages with these numbers, one after another.
+async fn end(engine: &impl Engine, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        keep(engine, mail(number, "example.org")).await;
+        let work = take(engine).await;
+        settle(engine, work.id, done(&work.envelope)).await;
+    }
+}
+
+/// The ids that `reader` reads next, and its place behind them.
+async fn read(engine: &impl Engine, reader: &str, max: usize) -> (Vec<QueueId>, Position) {
+    let fates = within(engine.read(reader, max)).await.expect("it can be read");
+    assert!(fates.fates.len() <= max);
+    (fates.fates.iter().map(|fate| fate.queue_id).collect(), fates.next)
+}
+
+async fn commit(engine: &impl Engine, reader: &str, at: Position) {
+    within(engine.commit(reader, at)).await.expect("it can be noted");
+}
+
+fn ids(numbers: std::ops::Range<u64>) -> Vec<QueueId> {
+    numbers.map(id).collect()
+}
+
+pub(crate) async fn fates_are_read_in_order_and_whole<R: Rig>(rig: &R) {
+    let engine = open(rig).await;
+    let mut expected = Vec::new();
+    for (kind, number) in
+        [FateKind::Delivered, FateKind::Bounced, FateKind::Expired, FateKind::Cancelled].into_iter().zip(1..)
+    {
+        keep(&engine, mail(number, "example.org")).await;
+        let work = take(&engine).await;
+        let text = |text: &str| Some(Arc::from(text));
+        let fate = Fate {
+            campaign: text("spring"),
+            tag: text("letter 7"),
+            attempt: AttemptInfo {
+                site: text("example"),
+                mx: text("mx.example.org"),
+                peer: "192.0.2.1:25".parse().ok(),
+                source: text("198.51.100.7"),
+                tls: text("TLSv1.3 TLS13_AES_256_GCM_SHA384"),
+                duration: Duration::from_millis(1_234),
+            },
+            ..fate(&work.envelope, kind)
+        };
+        settle(&engine, work.id, Decision::Done(Box::new(fate.clone()))).await;
+        expected.push(fate);
+    }
+    assert_eq!(fates(&engine, "one").await, expected);
+    let engine = restart(rig, engine).await;
+    assert_eq!(fates(&engine, "one").await, expected, "nothing was committed, so all is read again");
+}
+
+pub(crate) async fn every_reader_has_its_own_position<R: Rig>(rig: &R) {
+    let engine = open(rig).await;
+    end(&engine, 0..4).await;
+    let (first, next) = read(&engine, "one", 2).await;
+    assert_eq!(first, ids(0..2));
+    commit(&engine, "one", next).await;
+    assert_eq!(read(&engine, "two", 100).await.0, ids(0..4), "another reader begins at the oldest");
+    assert_eq!(read(&engine, "one", 100).await.0, ids(2..4), "and goes on where it was");
+}
+
+pub(crate) async fn pages_join_without_gap_and_an_empty_one_keeps_the_place<R: Rig>(rig: &R) {
+    let engine = open(rig).await;
+    let (none, at) = read(&engine, "one", 10).await;
+    assert_eq!(none, []);
+    commit(&engine, "one", at).await;
+    end(&engine, 0..7).await;
+    let (mut seen, mut last) = (Vec::new(), at);
+    for expected in [3, 3, 1, 0] {
+        let (page, next) = read(&engine, "one", 3).await;
+        assert_eq!(page.len(), expected);
+        assert!(next > last || page.is_empty(), "positions rise");
+        assert!(next >= last, "positions never fall");
+        commit(&engine, "one", next).await;
+        seen.extend(page);
+        last = next;
+    }
+    assert_eq!(seen, ids(0..7));
+    end(&engine, 7..8).await;
+    assert_eq!(read(&engine, "one", 3).await.0, ids(7..8));
+}
+
+pub(crate) async fn what_was_committed_is_not_read_again_after_a_restart<R: Rig>(rig: &R) {
+    let engine = open(rig).await;
+    end(&engine, 0..5).await;
+    let (_, next) = read(&engine, "one", 2).await;
+    commit(&engine, "one", next).await;
+    assert_eq!(read(&engine, "one", 2).await.0, ids(2..4), "read, but not committed");
+    read(&engine, "two", 3).await;
+    let engine = restart(rig, engine).await;
+    let (again, next) = read(&engine, "one", 100).await;
+    assert_eq!(again, ids(2..5));
+    assert_eq!(read(&engine, "two", 100).await.0, ids(0..5), "a reader that committed nothing");
+    commit(&engine, "one", next).await;
+    end(&engine, 5..6).await;
+    let engine = restart(rig, engine).await;
+    assert_eq!(read(&engine, "one", 100).await.0, ids(5..6));
+}
+
+pub(crate) async fn a_commit_never_goes_back<R: Rig>(rig: &R) {
+    let engine = open(rig).await;
+    end(&engine, 0..4).await;
+    let (_, early) = read(&engine, "one", 1).await;
+    let (_, late) = read(&engine, "one", 2).await;
+    commit(&engine, "one", late).await;
+    commit(&engine, "one", early).await;
+    let engine = restart(rig, engine).await;
+    assert_eq!(read(&engine, "one", 100).await.0, ids(3..4));
+}

@@ -1,0 +1,267 @@
+//! The one thread that writes: drains what is pending, one write and one `fdatasync` per batch, then makes true
+//! what the frames say and tells the waiters. It never waits for more to come.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::files::is_full;
+use super::index::SegmentInfo;
+use super::log::Log;
+use super::prepared::Need;
+use super::queue::{Done, Effect, Entry};
+use super::record;
+use super::shared::Shared;
+use crate::EnqueueError;
+
+/// How long until a decision that found no room on the disk looks for room again.
+const ROOM_RETRY: Duration = Duration::from_millis(100);
+
+/// Owns the end of the log.
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    log: Log,
+    /// Decisions for which the disk has no room, not even the reserve; in order.
+    parked: VecDeque<Entry>,
+    /// Reported once per shortage.
+    reported: bool,
+}
+
+/// Why no segment could be begun.
+enum NoRoom {
+    Full(io::Error),
+    Broken(io::Error),
+}
+
+impl Committer {
+    pub(super) fn new(shared: Arc<Shared>, log: Log) -> Self {
+        Self { shared, log, parked: VecDeque::new(), reported: false }
+    }
+
+    /// The thread: until the queue is closed and empty, or the log is poisoned.
+    pub(super) fn run(mut self) {
+        loop {
+            let timeout = if self.parked.is_empty() { None } else { Some(ROOM_RETRY) };
+            let Some(entries) = self.shared.queue.take(timeout) else { break };
+            self.commit(entries);
+            if self.shared.queue.poisoned().is_some() {
+                return;
+            }
+        }
+        self.finish();
+    }
+
+    /// Commits what is pending now.
+    #[cfg(test)]
+    pub(super) fn step(&mut self) {
+        let entries = self.shared.queue.take(Some(Duration::ZERO)).unwrap_or_default();
+        if self.shared.queue.poisoned().is_none() {
+            self.commit(entries);
+        }
+    }
+
+    /// A clean end: the last batch of mail is followed by another one, so that damage to it cannot be taken for
+    /// an unfinished write.
+    pub(super) fn finish(&mut self) {
+        let checkpoint = self.checkpoint(Some(self.log.segment().id()));
+        if self.parked.is_empty() && self.log.fits(&checkpoint) {
+            self.write(vec![checkpoint]);
+        }
+        for entry in self.shared.queue.poison("the spool is closed").into_iter().chain(self.parked.drain(..)) {
+            entry.done.fail("the spool is closed");
+        }
+    }
+
+    fn commit(&mut self, entries: VecDeque<Entry>) {
+        self.parked.extend(entries);
+        while let Some(first) = self.parked.front() {
+            if first.frame.len() > self.shared.config.frame_max() {
+                self.refuse_long();
+                continue;
+            }
+            if !self.log.fits(first) && !self.make_room() {
+                return;
+            }
+            let count = self.log.batch_len(&self.parked);
+            let batch: Vec<Entry> = self.parked.drain(..count).collect();
+            if !batch.is_empty() && !self.write(batch) {
+                return;
+            }
+        }
+    }
+
+    /// Begins another segment for the first entry, or refuses it when it is new mail and the disk is full.
+    /// `false`: nothing more can be written now.
+    fn make_room(&mut self) -> bool {
+        let need = match self.parked.front().map(|entry| &entry.effect) {
+            Some(Effect::Enqueue { .. }) => Need::Accept,
+            Some(_) | None => Need::Decide,
+        };
+        match self.roll(need) {
+            Ok(()) => {
+                self.reported = false;
+                true
+            }
+            Err(NoRoom::Full(error)) if need == Need::Accept => {
+                self.refuse_first(&error);
+                true
+            }
+            Err(NoRoom::Full(error)) => {
+                self.housekeep(&error);
+                false
+            }
+            Err(NoRoom::Broken(error)) => {
+                self.poison(&format!("no new segment can be made: {error}"), Vec::new());
+                false
+            }
+        }
+    }
+
+    fn roll(&mut self, need: Need) -> Result<(), NoRoom> {
+        let sort = |error: io::Error| if is_full(&error) { NoRoom::Full(error) } else { NoRoom::Broken(error) };
+        let next = self.shared.prepared.take(need).map_err(sort)?;
+        let now = self.shared.wall();
+        let mut state = self.shared.state();
+        if let Some(info) = state.index.segments.get_mut(&self.log.segment().id()) {
+            info.sealed = Some(now);
+        }
+        state.index.segments.insert(next.id(), SegmentInfo::new(next.clone(), self.log.lsn()));
+        drop(state);
+        self.log.roll(next);
+        let checkpoint = self.checkpoint(Some(self.log.segment().id()));
+        self.parked.push_front(checkpoint);
+        self.shared.stats.rolls.fetch_add(1, Ordering::Relaxed);
+        self.shared.tidy.wake();
+        Ok(())
+    }
+
+    /// Callers keep frames short enough; a longer one must not make the log roll for ever.
+    fn refuse_long(&mut self) {
+        if let Some(entry) = self.parked.pop_front() {
+            self.unreserve(&entry);
+            entry.done.fail("the record is longer than a segment");
+        }
+    }
+
+    fn checkpoint(&self, current: Option<u32>) -> Entry {
+        let next_key = self.shared.next_key.load(Ordering::Relaxed);
+        let head = self.shared.state().checkpoint(next_key, current);
+        Entry { frame: record::checkpoint(&head), effect: Effect::Checkpoint, done: Done::Nobody }
+    }
+
+    fn refuse_first(&mut self, error: &io::Error) {
+        self.shared.room.disk_full.store(true, Ordering::Relaxed);
+        let Some(entry) = self.parked.pop_front() else { return };
+        self.unreserve(&entry);
+        if let Done::Enqueue(sender, _) = entry.done {
+            let _ = sender.send(Err(EnqueueError::Full(format!("no room on the disk for another segment: {error}"))));
+        }
+    }
+
+    /// There is no room for a decision: new mail behind it is refused, frames that free segments go ahead.
+    fn housekeep(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.reported, true) {
+            tracing::error!(%error, "no room on the disk even for what became of mail; deliveries wait for room");
+        }
+        self.shared.tidy.wake();
+        let mut kept = VecDeque::new();
+        let mut ahead = Vec::new();
+        while let Some(entry) = self.parked.pop_front() {
+            match &entry.effect {
+                Effect::Enqueue { .. } => {
+                    self.parked.push_front(entry);
+                    self.refuse_first(error);
+                }
+                Effect::Retire { .. } | Effect::Gone { .. } => ahead.push(entry),
+                Effect::Fate { .. }
+                | Effect::Wait { .. }
+                | Effect::WaitCopied { .. }
+                | Effect::Moved { .. }
+                | Effect::Reader { .. }
+                | Effect::Checkpoint => kept.push_back(entry),
+            }
+        }
+        // A segment is given up only after everything that it still held: all of a group go, or none.
+        if !ahead.is_empty() && self.log.batch_len(&ahead) == ahead.len() {
+            self.parked = kept;
+            self.write(ahead);
+        } else {
+            kept.extend(ahead);
+            self.parked = kept;
+        }
+    }
+
+    fn write(&mut self, mut batch: Vec<Entry>) -> bool {
+        let (segment, lsn) = (self.log.segment().id(), self.log.lsn());
+        let before = self.shared.clock.now();
+        let at = match self.log.append(&mut batch) {
+            Ok(at) => at,
+            Err(error) => {
+                let name = super::segment::path(&self.shared.config.dir, segment);
+                self.poison(&format!("writing {} failed: {error}", name.display()), batch);
+                return false;
+            }
+        };
+        self.count(&batch, before);
+        let now = self.shared.wall();
+        let mut state = self.shared.state();
+        state.apply(segment, at, lsn, &mut batch, now);
+        let tidy = std::mem::take(&mut state.tidy);
+        self.shared.dispatch(state);
+        for entry in batch {
+            entry.done.succeed();
+        }
+        if tidy {
+            self.shared.tidy.wake();
+        }
+        true
+    }
+
+    fn count(&self, batch: &[Entry], before: std::time::Instant) {
+        let octets = batch.iter().map(|entry| entry.frame.len()).sum();
+        let room = &self.shared.room;
+        room.used.fetch_add(octets, Ordering::Relaxed);
+        for entry in batch {
+            match &entry.effect {
+                Effect::Enqueue { .. } => {
+                    room.coming.fetch_sub(entry.frame.len(), Ordering::Relaxed);
+                }
+                Effect::Fate { .. } => {
+                    room.envelopes.fetch_sub(1, Ordering::Relaxed);
+                }
+                Effect::Wait { remains, notes, .. } => {
+                    room.envelopes.fetch_add(notes.len() as u64, Ordering::Relaxed);
+                    room.envelopes.fetch_sub(u64::from(remains.is_none()), Ordering::Relaxed);
+                }
+                Effect::WaitCopied { .. }
+                | Effect::Moved { .. }
+                | Effect::Reader { .. }
+                | Effect::Retire { .. }
+                | Effect::Gone { .. }
+                | Effect::Checkpoint => {}
+            }
+        }
+        let stats = &self.shared.stats;
+        let took = self.shared.clock.now().saturating_duration_since(before);
+        stats.batches.fetch_add(1, Ordering::Relaxed);
+        stats.frames.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        stats.octets.fetch_add(octets, Ordering::Relaxed);
+        stats.sync_us.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    fn unreserve(&self, entry: &Entry) {
+        if let Effect::Enqueue { envelopes, .. } = &entry.effect {
+            self.shared.room.coming.fetch_sub(entry.frame.len(), Ordering::Relaxed);
+            self.shared.room.envelopes.fetch_sub(envelopes.len() as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn poison(&mut self, reason: &str, batch: Vec<Entry>) {
+        self.shared.poison(reason);
+        for entry in batch.into_iter().chain(self.parked.drain(..)) {
+            entry.done.fail(reason);
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The queue as operators see it. Looks at the index in slices, so that the log is never held up for long.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use sluice_mail::{Host, QueueId, UnixMs};
+
+use super::Disk;
+use super::ended::envelope_of;
+use super::index::{Phase, Slot};
+use super::pump::Source;
+use super::shared::Shared;
+use super::state::State;
+use crate::{BodyError, Directive, DomainCount, Entry, QueueView, Selector, State as EntryState, Totals};
+
+/// Slots looked at under one hold of the lock.
+const SLOTS_MAX: u32 = 16 << 10;
+
+impl QueueView for Disk {
+    fn totals(&self) -> Totals {
+        let state = self.shared.state();
+        let counts = state.index.counts();
+        Totals { ready: counts.ready, active: counts.active, waiting: counts.waiting, bytes: state.index.bytes() }
+    }
+
+    fn count(&self, selector: &Selector, max: usize) -> Vec<DomainCount> {
+        let mut counts: HashMap<u32, DomainCount> = HashMap::new();
+        each(&self.shared, selector, |state, id| {
+            let slot = state.index.slot(id);
+            if let Some(count) = entry_of(&mut counts, state, slot) {
+                add(count, slot);
+            }
+        });
+        let mut counts: Vec<_> = counts.into_values().collect();
+        counts.sort_by_key(|c| (std::cmp::Reverse(c.ready + c.active + c.waiting), c.domain.to_string()));
+        counts.truncate(max);
+        counts
+    }
+
+    fn list(
+        &self,
+        selector: &Selector,
+        after: Option<QueueId>,
+        max: usize,
+    ) -> BoxFuture<'_, Result<Vec<Entry>, BodyError>> {
+        let (shared, selector) = (Arc::clone(&self.shared), selector.clone());
+        let job = self.shared.jobs.run(move || list(&shared, &selector, after, max));
+        async move { job.await.unwrap_or_else(|| Err(BodyError::Unreadable("the spool is closed".to_owned()))) }.boxed()
+    }
+
+    fn act(&self, selector: &Selector, directive: Directive) -> u64 {
+        let now = self.shared.wall();
+        let mut taken = 0;
+        match directive {
+            Directive::RetryNow => each(&self.shared, selector, |state, id| {
+                if state.index.slot(id).phase == Phase::Waiting {
+                    state.schedule.put(&mut state.index, id, now, now);
+                    taken += 1;
+                }
+            }),
+        }
+        self.shared.dispatch(self.shared.state());
+        taken
+    }
+}
+
+/// A selector in the index's terms.
+struct Wanted {
+    message: Option<QueueId>,
+    envelope: Option<QueueId>,
+    domain: Option<u32>,
+    account: Option<u32>,
+}
+
+impl Wanted {
+    /// `None`: nothing can match.
+    fn new(state: &State, selector: &Selector) -> Option<Self> {
+        let domain = match &selector.domain {
+            Some(domain) => Some(state.index.domains.find(&domain.to_string())?),
+            None => None,
+        };
+        let account = match &selector.account {
+            Some(account) => Some(state.index.accounts.find(account)?),
+            None => None,
+        };
+        let is_message = |id: &QueueId| id.message() == *id;
+        Some(Self {
+            message: selector.queue_id.filter(is_message),
+            envelope: selector.queue_id.filter(|id| !is_message(id)),
+            domain,
+            account,
+        })
+    }
+
+    fn matches(&self, slot: &Slot) -> bool {
+        slot.phase != Phase::Free
+            && self.message.is_none_or(|id| slot.queue_id.message() == id)
+            && self.envelope.is_none_or(|id| slot.queue_id == id)
+            && self.domain.is_none_or(|domain| slot.domain == domain)
+            && self.account.is_none_or(|account| slot.account == account)
+    }
+}
+
+/// Calls `each` for every slot that matches, under the lock.
+fn each(shared: &Shared, selector: &Selector, mut each: impl FnMut(&mut State, u32)) {
+    let mut from = 0;
+    loop {
+        let mut state = shared.state();
+        let Some(wanted) = Wanted::new(&state, selector) else { return };
+        let to = state.index.bound().min(from + SLOTS_MAX);
+        for slot in from..to {
+            if wanted.matches(state.index.slot(slot)) {
+                each(&mut state, slot);
+            }
+        }
+        if to == state.index.bound() {
+            return;
+        }
+        from = to;
+    }
+}
+
+fn entry_of<'c>(
+    counts: &'c mut HashMap<u32, DomainCount>,
+    state: &State,
+    slot: &Slot,
+) -> Option<&'c mut DomainCount> {
+    use std::collections::hash_map::Entry::{Occupied, Vacant};
+    match counts.entry(slot.domain) {
+        Occupied(entry) => Some(entry.into_mut()),
+        Vacant(entry) => {
+            let domain = Host::parse(state.index.domains.name(slot.domain)).ok()?;
+            let empty = DomainCount { domain, ready: 0, active: 0, waiting: 0, next_due: None, oldest: None };
+            Some(entry.insert(empty))
+        }
+    }
+}
+
+fn add(count: &mut DomainCount, slot: &Slot) {
+    match slot.phase {
+        Phase::Ready => count.ready += 1,
+        Phase::Active | Phase::Settling => count.active += 1,
+        Phase::Waiting => {
+            count.waiting += 1;
+            count.next_due = Some(count.next_due.map_or(slot.due, |due| due.min(slot.due)));
+        }
+        Phase::Free => {}
+    }
+    let accepted = slot.queue_id.accepted();
+    count.oldest = Some(count.oldest.map_or(accepted, |oldest: UnixMs| oldest.min(accepted)));
+}
+
+fn list(
+    shared: &Shared,
+    selector: &Selector,
+    after: Option<QueueId>,
+    max: usize,
+) -> Result<Vec<Entry>, BodyError> {
+    // The `max` smallest ids after `after`, with the slots they were found in.
+    let mut found: BTreeMap<(QueueId, u32), ()> = BTreeMap::new();
+    each(shared, selector, |state, id| {
+        let queue_id = state.index.slot(id).queue_id;
+        if after.is_none_or(|after| queue_id > after) {
+            found.insert((queue_id, id), ());
+            if found.len() > max {
+                found.pop_last();
+            }
+        }
+    });
+    let mut entries = Vec::with_capacity(found.len());
+    for (queue_id, slot) in found.into_keys() {
+        entries.extend(read(shared, queue_id, slot)?);
+    }
+    if let Some(wanted) = selector.queue_id {
+        let is_wanted = |id: QueueId| {
+            let named = if wanted.message() == wanted { id.message() == wanted } else { id == wanted };
+            named && after.is_none_or(|after| id > after)
+        };
+        let fates = shared.state().ended.find(is_wanted);
+        entries.extend(fates.into_iter().filter(|fate| fits(selector, fate)).map(|fate| Entry {
+            envelope: envelope_of(&fate),
+            state: EntryState::Ended(Box::new(fate)),
+        }));
+        entries.sort_by_key(|entry| entry.envelope.queue_id);
+        entries.truncate(max);
+    }
+    Ok(entries)
+}
+
+fn fits(selector: &Selector, fate: &sluice_mail::Fate) -> bool {
+    selector.domain.as_ref().is_none_or(|domain| *domain == fate.domain)
+        && selector.account.as_ref().is_none_or(|account| *account == fate.account)
+}
+
+/// Reads an envelope from disk; `None` when it ended meanwhile.
+fn read(shared: &Shared, queue_id: QueueId, slot: u32) -> Result<Option<Entry>, BodyError> {
+    let source = || {
+        let state = shared.state();
+        let found = state.index.slot(slot);
+        let here = found.phase != Phase::Free && found.queue_id == queue_id;
+        if here { Some((state_of(found), Source::of(&state, slot)?)) } else { None }
+    };
+    let mut problem = String::new();
+    // Twice: it may be copied to another place while it is read.
+    for _ in 0..2 {
+        let Some((state, source)) = source() else { return Ok(None) };
+        match source.envelope() {
+            Ok(envelope) => return Ok(Some(Entry { envelope, state })),
+            Err(error) => problem = error,
+        }
+    }
+    Err(BodyError::Unreadable(problem))
+}
+
+fn state_of(slot: &Slot) -> EntryState {
+    match slot.phase {
+        Phase::Ready | Phase::Free => EntryState::Ready,
+        Phase::Active | Phase::Settling => EntryState::Active,
+        Phase::Waiting => EntryState::Waiting(slot.due),
+    }
+}

@@ -1,0 +1,70 @@
+//! The control service: `sluice.control.v1` over a Unix socket that only its owner may open.
+//!
+//! [`bind`] makes the socket, [`serve`] answers on it until told to stop. Accounts are the registry's, queues the
+//! engine's [`QueueView`]; this crate checks requests, pages lists and turns errors into gRPC statuses.
+
+mod accounts;
+mod config;
+mod page;
+mod queues;
+mod socket;
+mod status;
+mod telemetry;
+
+use std::sync::Arc;
+
+use sluice_proto::control::accounts_server::AccountsServer;
+use sluice_proto::control::queues_server::QueuesServer;
+use sluice_registry::Registry;
+use sluice_spool::QueueView;
+use tokio::sync::watch;
+use tokio_stream::wrappers::UnixListenerStream;
+
+pub use config::RawConfig;
+pub use socket::{Bound, bind};
+
+use accounts::AccountsService;
+use queues::QueuesService;
+use telemetry::Telemetry;
+
+/// What the service works on.
+pub struct Parts {
+    /// Accounts.
+    pub registry: Arc<Registry>,
+    /// Waiting mail.
+    pub queues: Arc<dyn QueueView>,
+    /// Where its metrics are registered.
+    pub metrics: prometheus::Registry,
+}
+
+/// Why the service ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A metric of that name exists.
+    #[error("control metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The socket failed.
+    #[error("control socket: {0}")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// Answers on `bound` until `stop` turns true or its sender is gone; then removes the socket.
+pub async fn serve(bound: Bound, parts: Parts, mut stop: watch::Receiver<bool>) -> Result<(), ServeError> {
+    let telemetry = Telemetry::new(&parts.metrics)?;
+    let accounts = AccountsService::new(parts.registry, telemetry.clone());
+    let queues = QueuesService::new(parts.queues, telemetry);
+    let (listener, _removed_at_the_end) = bound.into_parts();
+    let stopped = async move {
+        // A dropped sender is a stop as well.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    tonic::transport::Server::builder()
+        .add_service(AccountsServer::new(accounts))
+        .add_service(QueuesServer::new(queues))
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped)
+        .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+//! Serving one connection: transaction after transaction, until there is no more work for it.
+
+use std::time::{Duration, Instant};
+
+use sluice_mail::{Cause, Failure};
+use sluice_queue::{Feedback, Next, speaks_of_site, try_next_host, worth_a_fresh_connection};
+use sluice_route::Target;
+use sluice_smtp::client::{TransactionId, TransactionResult};
+use sluice_wire::client::{Connection, Content, Progress};
+
+use crate::courier::Courier;
+use crate::job::{Job, Where};
+
+/// How often an envelope is begun again on a fresh connection within one attempt.
+const RESTARTS_MAX: u8 = 2;
+/// A peer that took longer for its last message gets its envelopes one at a time.
+const QUICK: Duration = Duration::from_secs(1);
+
+/// A connection that is being served.
+pub(crate) struct Line<'a> {
+    courier: &'a mut Courier,
+    connection: Connection,
+    target: Target,
+    source: Option<std::sync::Arc<str>>,
+    /// Transactions that ended on it.
+    served: u32,
+    /// How long the last one took.
+    last_took: Duration,
+    is_ready: bool,
+}
+
+/// How serving a connection ended.
+pub(crate) enum Served {
+    /// Nothing is left to do.
+    Over,
+    /// This envelope has to begin on a fresh connection.
+    Fresh(Job),
+    /// The first envelope failed in a way that lets another host be tried.
+    NextHost(Job, Failure),
+}
+
+/// An envelope whose transaction was begun.
+struct Begun {
+    job: Job,
+    id: TransactionId,
+    at: Instant,
+    result: Option<TransactionResult>,
+}
+
+/// What comes after a transaction.
+enum After {
+    Next,
+    End(Served),
+}
+
+impl<'a> Line<'a> {
+    pub(crate) fn new(courier: &'a mut Courier, connection: Connection, target: Target) -> Self {
+        let source = connection.local().map(|local| local.ip().to_string().into());
+        Self { courier, connection, target, source, served: 0, last_took: QUICK, is_ready: false }
+    }
+
+    /// Carries `first`, then whatever else there is for this host.
+    pub(crate) async fn serve(mut self, first: Job) -> Served {
+        let mut current = match self.begin(first) {
+            Ok(begun) => begun,
+            Err(job) => return Served::Fresh(job),
+        };
+        loop {
+            let mut ahead = self.look_ahead();
+            let Some(result) = self.transact(&mut current, &mut ahead).await else {
+                return Served::Over;
+            };
+            match self.finish(current, result).await {
+                After::Next => {}
+                After::End(served) => {
+                    if let Some(ahead) = ahead {
+                        self.courier.shared.queue(ahead.job);
+                    }
+                    return served;
+                }
+            }
+            current = match ahead {
+                Some(ahead) => ahead,
+                None => match self.next().await {
+                    Ok(begun) => begun,
+                    Err(served) => return served,
+                },
+            };
+        }
+    }
+
+    fn begin(&mut self, job: Job) -> Result<Begun, Job> {
+        if !self.connection.can_begin() {
+            return Err(job);
+        }
+        let shared = &self.courier.shared;
+        if job.envelope().attempts == 0 && job.restarts == 0 {
+            shared.telemetry.first_attempt(job.envelope(), shared.clock.wall());
+        }
+        match self.connection.begin(job.transaction()) {
+            Ok(id) => Ok(Begun { job, id, at: shared.clock.now(), result: None }),
+            Err(_) => Err(job),
+        }
+    }
+
+    /// Takes the next envelope before the current one is done, when there is plenty of mail and the peer is quick:
+    /// its commands then travel with the current one's final dot.
+    fn look_ahead(&mut self) -> Option<Begun> {
+        if self.served == 0 || self.last_took >= QUICK || !self.connection.can_begin() || !self.connection.pipelines() {
+            return None;
+        }
+        let target = &self.target;
+        let accepts = |job: &Job| job.work.body.is_some() && job.route.leads_to(target);
+        let (now, id) = (self.courier.shared.clock.now(), self.courier.id);
+        let job = self.courier.shared.dispatch(|dispatcher| dispatcher.ahead(now, id, &accepts))?;
+        if !self.courier.may_send(&job) {
+            return None;
+        }
+        match self.begin(job) {
+            Ok(begun) => Some(begun),
+            Err(job) => {
+                self.courier.shared.queue(job);
+                None
+            }
+        }
+    }
+
+    /// Drives the current transaction to its end; `None` when nothing may be sent any more.
+    async fn transact(&mut self, current: &mut Begun, ahead: &mut Option<Begun>) -> Option<TransactionResult> {
+        if let Some(result) = current.result.take() {
+            return Some(result);
+        }
+        if !self.courier.has_settled() {
+            self.connection.flush().await;
+            if !self.courier.settled().await {
+                return None;
+            }
+        }
+        let shard = current.job.shard();
+        let source = self.courier.shared.source.clone();
+        let body = current.job.body().unwrap_or_default();
+        let may_finish = Box::new(move || source.may_send(shard));
+        self.connection.release(current.id, Content { body, may_finish });
+        loop {
+            match self.connection.progress().await {
+                Progress::Ready => {
+                    self.is_ready = true;
+                    self.courier.shared.telemetry.opened(Ok(()));
+                }
+                Progress::Done(result) if result.id == current.id => return Some(result),
+                Progress::Done(result) => {
+                    if let Some(ahead) = ahead.as_mut().filter(|ahead| ahead.id == result.id) {
+                        ahead.result = Some(result);
+                    }
+                }
+                // Not reached: every transaction ends before its connection.
+                Progress::Closed(_) => return None,
+            }
+        }
+    }
+
+    /// Decides what becomes of an envelope whose transaction ended.
+    async fn finish(&mut self, begun: Begun, result: TransactionResult) -> After {
+        let Begun { mut job, at, .. } = begun;
+        let took = self.courier.shared.clock.now().saturating_duration_since(at);
+        let is_first = self.served == 0;
+        self.served += 1;
+        self.last_took = took;
+        if let Some(failure) = common_failure(&result) {
+            if !self.courier.may_send(&job) {
+                return After::End(Served::Over);
+            }
+            if is_first && try_next_host(failure) {
+                return After::End(Served::NextHost(job, failure.clone()));
+            }
+            if !is_first && job.restarts < RESTARTS_MAX && went_stale(failure, result.answered) {
+                job.restarts += 1;
+                return After::End(Served::Fresh(job));
+            }
+        }
+        let is_good = result.results.iter().any(|r| r.as_ref().err().is_none_or(|failure| !speaks_of_site(failure)));
+        if self.is_ready && result.answered && is_good {
+            self.courier.report(Feedback::Good);
+        }
+        let at = Where {
+            mx: Some(self.target.name.clone()),
+            peer: Some(self.target.address),
+            source: self.source.clone(),
+            tls: self.connection.tls().cloned(),
+            duration: took,
+        };
+        self.courier.conclude(job, result.results, at).await;
+        After::Next
+    }
+
+    /// The next envelope, begun; or how it ended for lack of one.
+    async fn next(&mut self) -> Result<Begun, Served> {
+        loop {
+            let target = &self.target;
+            match self.courier.next(&|job| job.route.leads_to(target)) {
+                Next::Job(mut job) => {
+                    if !self.courier.may_send(&job) {
+                        continue;
+                    }
+                    if job.work.body.is_none() && self.courier.shared.load_body(&mut job).await.is_err() {
+                        // The attempt that begins now finds the same, and says so.
+                        return Err(Served::Fresh(job));
+                    }
+                    return self.begin(job).map_err(Served::Fresh);
+                }
+                Next::Idle => {
+                    if !self.idle().await {
+                        return Err(Served::Over);
+                    }
+                }
+                Next::Quit => {
+                    self.quit().await;
+                    return Err(Served::Over);
+                }
+            }
+        }
+    }
+
+    /// Waits for work; `false` when the connection has ended, or nobody came in time.
+    async fn idle(&mut self) -> bool {
+        if !self.courier.settled().await {
+            return false;
+        }
+        let timeout = self.courier.shared.config.idle_timeout;
+        tokio::select! {
+            biased;
+            () = self.courier.door.notified() => return true,
+            _ = self.connection.progress() => return false,
+            () = tokio::time::sleep(timeout) => {}
+        }
+        self.quit().await;
+        false
+    }
+
+    async fn quit(&mut self) {
+        self.connection.quit();
+        while !matches!(self.connection.progress().await, Progress::Closed(_)) {}
+    }
+}
+
+/// What all recipients failed with, when it is one thing that happened to the connection.
+fn common_failure(result: &TransactionResult) -> Option<&Failure> {
+    let first = result.results.first()?.as_ref().err()?;
+    result.results.iter().all(|r| r.as_ref().err() == Some(first)).then_some(first)
+}
+
+/// Whether a reused connection turned out to be gone.
+fn went_stale(failure: &Failure, answered: bool) -> bool {
+    worth_a_fresh_connection(failure) || (!answered && matches!(failure.cause, Cause::Timeout))
+}

@@ -1,0 +1,88 @@
+//! Checking log-ins, and slowing down those who guess.
+//!
+//! An answer to a wrong log-in is held back, the longer the more of them came from the client's address or for the
+//! log-in name, known or not: 1 s, 2 s, 4 s and so on to 30 s. A right one is answered at once, so that nobody can
+//! lock another out by guessing. While answers are held back their sessions count, and an address may have only so
+//! many of them; so guessing in parallel does not help either.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice_limits::{Leases, Penalties, PenaltyRules};
+use sluice_mail::{Clock, EnhancedCode, Reply};
+use sluice_registry::{AuthOutcome, Grant, Registry};
+use sluice_smtp::server::{AuthAnswer, Login};
+
+use crate::telemetry::LoginResult;
+
+/// Answers to one address that are held back at the same time.
+const MAX_HELD_BACK: u32 = 32;
+
+const RULES: PenaltyRules = PenaltyRules {
+    first: Duration::from_secs(1),
+    longest: Duration::from_secs(30),
+    forgive_after: Duration::from_secs(60),
+    max_keys: 20_000,
+};
+
+/// Shared by all sessions.
+pub(crate) struct Gate {
+    registry: Arc<Registry>,
+    clock: Arc<dyn Clock>,
+    by_address: Penalties<IpAddr>,
+    by_login: Penalties<String>,
+    held_back: Arc<Leases<IpAddr>>,
+}
+
+/// What became of a log-in.
+pub(crate) enum Passage {
+    /// It is they.
+    Open(Grant),
+    /// Not so: to be answered like this.
+    Shut(LoginResult, AuthAnswer),
+}
+
+impl Gate {
+    pub(crate) fn new(registry: Arc<Registry>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            registry,
+            clock,
+            by_address: Penalties::new(RULES),
+            by_login: Penalties::new(RULES),
+            held_back: Leases::new(),
+        }
+    }
+
+    /// Checks `login`; takes its time when it is wrong.
+    pub(crate) async fn check(&self, client: IpAddr, login: &Login) -> Passage {
+        let client = neighbourhood(client);
+        if self.held_back.held(&client) >= MAX_HELD_BACK {
+            return Passage::Shut(LoginResult::HeldBack, AuthAnswer::Reply(later(RULES.longest)));
+        }
+        match self.registry.verify(&login.login, login.password.expose()).await {
+            AuthOutcome::Accepted(grant) => Passage::Open(grant),
+            AuthOutcome::Busy => Passage::Shut(LoginResult::Busy, AuthAnswer::Unavailable),
+            AuthOutcome::Refused => {
+                let _held_back = self.held_back.take(client, u32::MAX);
+                let now = self.clock.now();
+                let delay = self.by_address.fail(now, &client).max(self.by_login.fail(now, &login.login));
+                tokio::time::sleep(delay).await;
+                Passage::Shut(LoginResult::Refused, AuthAnswer::Refused)
+            }
+        }
+    }
+}
+
+fn later(wait: Duration) -> Reply {
+    let words = format!("too many failed log-ins from your address; try again in {} seconds", wait.as_secs());
+    Reply::new(454, EnhancedCode(4, 7, 0), words)
+}
+
+/// Who counts as one client: an IPv4 address, or the /64 that an IPv6 host can choose its addresses from.
+pub(crate) fn neighbourhood(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX))),
+    }
+}

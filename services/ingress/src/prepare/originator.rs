@@ -1,0 +1,25 @@
+//! Who the message says it is from, and whether the account may say so.
+
+use sluice_mail::header::{Headers, parse_mailboxes};
+
+use super::{Reason, Refusal, shown};
+use crate::sender::Sender;
+
+/// Every address of From must be the account's. A From that cannot be read strictly is refused, since another
+/// reader could see in it an address that was not checked.
+pub(super) fn check(headers: &Headers<'_>, sender: &Sender) -> Result<(), Refusal> {
+    let Some(from) = headers.named("From").next() else {
+        return Err(Refusal::content(Reason::Header, "the message has no From field"));
+    };
+    let Some(value) = from.text() else {
+        return Err(Refusal::content(Reason::Header, "the From field is not UTF-8"));
+    };
+    let addresses = parse_mailboxes(&value).map_err(|e| {
+        Refusal::content(Reason::Header, format!("the From field cannot be read: {e}: {}", shown(&value)))
+    })?;
+    let account = &sender.account;
+    match addresses.iter().find(|address| !account.may_send_as(address)) {
+        Some(foreign) => Err(Refusal::sender(&account.id, foreign.as_str(), "From field")),
+        None => Ok(()),
+    }
+}
