@@ -5,9 +5,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::{EnvFilter, reload};
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, reload};
 
 use crate::config::{Documented, Key, KeyError};
 
@@ -70,23 +71,18 @@ type ChangeFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + 
 pub fn start_logs(config: &LogConfig) -> Result<LogGuard, KeyError> {
     let filter = EnvFilter::try_new(&config.level).map_err(|e| KeyError::new("log.level", bad_level(&e)))?;
     let (lines, writer) = Lines::to(io::stderr()).map_err(|e| KeyError::new("log", e))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(lines.clone())
-        .with_span_events(FmtSpan::NONE)
-        .with_ansi(config.format == LogFormat::Text && io::IsTerminal::is_terminal(&io::stderr()))
-        .with_filter_reloading();
-    let (started, change_filter): (_, ChangeFilter) = match config.format {
-        LogFormat::Text => {
-            let handle = builder.reload_handle();
-            (builder.try_init(), Box::new(move |filter| handle.reload(filter)))
-        }
+    let (filter, handle) = reload::Layer::new(filter);
+    let ansi = config.format == LogFormat::Text && io::IsTerminal::is_terminal(&io::stderr());
+    let layer = tracing_subscriber::fmt::layer().with_writer(lines.clone()).with_ansi(ansi);
+    let subscriber = tracing_subscriber::registry().with(filter);
+    let started = match config.format {
+        LogFormat::Text => subscriber.with(layer).try_init(),
         LogFormat::Json => {
-            let builder = builder.json().flatten_event(true).with_current_span(false).with_span_list(false);
-            let handle = builder.reload_handle();
-            (builder.try_init(), Box::new(move |filter| handle.reload(filter)))
+            let layer = layer.json().flatten_event(true).with_current_span(false).with_span_list(false);
+            subscriber.with(layer).try_init()
         }
     };
+    let change_filter = Box::new(move |filter| handle.reload(filter));
     let guard = LogGuard { lines, writer: Some(writer), change_filter };
     started.map(|()| guard).map_err(|e| KeyError::new("log", format!("logging was started before: {e}")))
 }

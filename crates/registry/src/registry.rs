@@ -106,17 +106,26 @@ impl Registry {
 
     /// Whether `password` logs `login` in. An unknown name takes as long as a wrong password.
     pub async fn verify(&self, login: &str, password: &str) -> AuthOutcome {
-        let found = self
-            .view
-            .load()
-            .credential(login)
-            .map(|(account, credential)| Grant { account: Arc::clone(account), credential: Arc::clone(credential) });
+        let found = self.candidate(login);
         let credential = found.as_ref().map(|grant| &*grant.credential);
         match (self.verifier.check(self.clock.now(), login, password, credential).await, found) {
             (Checked::Right, Some(grant)) => self.still_holds(grant),
             (Checked::Right | Checked::Wrong, _) => AuthOutcome::Refused,
             (Checked::Busy, _) => AuthOutcome::Busy,
         }
+    }
+
+    /// Whether the log-in succeeded lately, so that it needs no check. Cheap; `None` says nothing about the password.
+    #[must_use]
+    pub fn recall(&self, login: &str, password: &str) -> Option<Grant> {
+        let grant = self.candidate(login)?;
+        self.verifier.recalls(self.clock.now(), login, password, &grant.credential).then_some(grant)
+    }
+
+    fn candidate(&self, login: &str) -> Option<Grant> {
+        let view = self.view.load();
+        let (account, credential) = view.credential(login)?;
+        Some(Grant { account: Arc::clone(account), credential: Arc::clone(credential) })
     }
 
     /// Makes an account with one credential, whose log-in name is the account's id.

@@ -134,6 +134,11 @@ impl Verifier {
         }
     }
 
+    /// Whether the same was checked and right lately.
+    pub(crate) fn recalls(&self, now: Instant, login: &str, password: &str, credential: &Credential) -> bool {
+        self.remembers(now, &self.mark(login, password), credential)
+    }
+
     fn mark(&self, login: &str, password: &str) -> Mark {
         let mut mac = Blake2bMac::<U32>::new(&self.key.into());
         mac.update(&login.len().to_le_bytes());

@@ -49,7 +49,7 @@ pub(crate) const ROOMY: Caps = Caps { max_envelopes: 100_000, max_bytes: 1 << 30
 /// A window that holds up none of the tests that are not about windows.
 const WIDE: Window = Window { max_items: 10_000, max_bytes: 1 << 30, max_items_per_domain: 10_000 };
 
-/// Bounds to open an engine with.
+/// Bounds to open an engine with. The smallest `max_bytes` is 8 MiB: segments must be small enough for it to be met.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caps {
     pub(crate) max_envelopes: usize,
@@ -288,7 +288,8 @@ fn octets(len: usize, seed: u8) -> Vec<u8> {
     (0..len).map(|i| (i.wrapping_mul(31) >> 3) as u8 ^ seed).collect()
 }
 
-fn envelope(queue_id: QueueId, domain: &str, body: &Bytes) -> Envelope {
+/// An envelope for someone at `domain`.
+pub(crate) fn envelope(queue_id: QueueId, domain: &str, body: &Bytes) -> Envelope {
     let recipient = Address::parse(&format!("someone@{domain}")).expect("the test's address is one");
     Envelope {
         queue_id,
@@ -336,7 +337,8 @@ fn done(envelope: &Envelope) -> Decision {
     Decision::Done(Box::new(fate(envelope, FateKind::Delivered)))
 }
 
-fn fate(envelope: &Envelope, kind: FateKind) -> Fate {
+/// How `envelope` ended.
+pub(crate) fn fate(envelope: &Envelope, kind: FateKind) -> Fate {
     let outcome = match kind {
         FateKind::Delivered => Outcome::Delivered { reply: Reply::new(250, EnhancedCode(2, 0, 0), "queued as X") },
         FateKind::Bounced | FateKind::Expired | FateKind::Cancelled => {
@@ -344,7 +346,8 @@ fn fate(envelope: &Envelope, kind: FateKind) -> Fate {
             Outcome::Bounced { status, reply: Reply::new(550, status, "no such user") }
         }
     };
-    let result = |recipient: &Recipient| RecipientResult { address: recipient.address.clone(), outcome: outcome.clone() };
+    let result =
+        |recipient: &Recipient| RecipientResult { address: recipient.address.clone(), outcome: outcome.clone() };
     Fate {
         queue_id: envelope.queue_id,
         kind,

@@ -49,6 +49,9 @@ mod timers;
 mod view;
 mod warm;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::{Loss, OpenError};
 pub use files::{File, Files, SystemFiles};
 
@@ -164,6 +167,12 @@ impl Disk {
             }
         }
         .boxed()
+    }
+
+    /// Looks at the clock again: to be called when a hand-driven clock was moved. A real one is looked at often
+    /// enough.
+    pub fn clock_moved(&self) {
+        self.shared.pump.wake();
     }
 
     /// What salvage could not read.

@@ -19,7 +19,8 @@ mod view;
 /// A message to be kept: its body once, and an envelope for each recipient domain.
 #[derive(Clone, Debug)]
 pub struct NewMessage {
-    /// One to 1,000 envelopes; their `queue_id`s share [`QueueId::message`].
+    /// One to 1,000 envelopes; their `queue_id`s share [`QueueId::message`] and differ from one another. Each tells
+    /// the body's length and CRC.
     pub envelopes: Vec<Envelope>,
     /// The message as it is to be sent: CRLF lines, without dot-stuffing and without the final dot.
     pub body: Bytes,
@@ -48,15 +49,17 @@ pub enum EnqueueError {
 
 /// Accepting.
 pub trait Spool: Send + Sync + 'static {
-    /// Keeps the message: durable when it returns `Ok`, gone when it returns `Err`.
+    /// Keeps the message, all of its envelopes or none: durable when it returns `Ok`, gone when it returns `Err`. A
+    /// future that is dropped before leaves it open whether the message is kept.
     fn enqueue(&self, message: NewMessage) -> BoxFuture<'static, Result<Accepted, EnqueueError>>;
 
-    /// Whether a message of `bytes` would be refused now, and why: asked at MAIL, so that a full spool
-    /// refuses before the body is sent.
+    /// Whether a message of one envelope and `bytes` would be refused now, and why: asked at MAIL, so that a full
+    /// spool refuses before the body is sent. What follows from accepted mail is never refused for lack of room.
     fn room(&self, bytes: u64) -> Result<(), EnqueueError>;
 }
 
-/// A handle on work that was handed out and is not settled yet. Never used twice.
+/// A handle on work that was handed out and is not settled yet. Never used twice, and without meaning after a
+/// restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WorkId(pub u64);
 
@@ -67,7 +70,8 @@ pub struct Work {
     pub id: WorkId,
     /// The shard that it lies in.
     pub shard: Shard,
-    /// What is to be delivered, results of earlier attempts included.
+    /// What is to be delivered, results of earlier attempts included: as it was enqueued, or as it was given in the
+    /// last [`Part::Remaining`].
     pub envelope: Envelope,
     /// The body when it is at hand and at most 64 KiB; else ask [`ShardSource::body`].
     pub body: Option<Bytes>,
@@ -91,9 +95,12 @@ pub enum ShardEvent {
 pub enum Decision {
     /// The envelope ends.
     Done(Box<Fate>),
-    /// The envelope, with its results so far, waits again. Each part is one record of the same frame.
+    /// The envelope, with its results so far, waits again. Each part is one record of the same frame. One part at
+    /// most decides on the envelope: what remains of it, or the fate beside a notification. When none does, the
+    /// envelope stays as it was and is due, so that a mistake here loses no mail.
     Wait(Vec<Part>),
-    /// Not tried: comes again after `eta`. Counts no attempt and may leave no durable record.
+    /// Not tried: comes again after `eta`, as it was but for its generation. Counts no attempt and may leave no
+    /// durable record: after a restart it may be due at once.
     Divert {
         /// From now.
         eta: Duration,
@@ -105,7 +112,8 @@ pub enum Decision {
 pub enum Part {
     /// What remains of the envelope, to be tried after `delay`.
     Remaining {
-        /// With outcomes, attempts and last reply brought up to date; its body is the one already kept.
+        /// With outcomes, attempts, generation and last reply brought up to date; its queue id is the same, its body
+        /// is the one already kept, its `not_before` is not looked at.
         envelope: Box<Envelope>,
         /// From now.
         delay: Duration,
@@ -146,7 +154,9 @@ pub enum BodyError {
     Unknown,
 }
 
-/// How much work may be outstanding (handed out and not settled) per shard.
+/// How much work may be outstanding (handed out and not settled) per shard. One envelope always fits, however large.
+/// A domain at its cap is passed over; what does not fit for another reason holds back all others, so that they do not
+/// overtake a large one for ever. A smaller window takes nothing back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     /// Envelopes.
@@ -157,22 +167,26 @@ pub struct Window {
     pub max_items_per_domain: usize,
 }
 
-/// Owning shards and their due work. One caller.
+/// Owning shards and their due work. One caller. A shard is [`ShardEvent::Owned`] before there is work of it. Envelopes
+/// of one domain and lane are handed out in the order in which they became due; after a restart, what was handed out
+/// before and not settled is due at once.
 pub trait ShardSource: Send + Sync + 'static {
     /// Waits for the next event. Cancel-safe.
     fn next(&self) -> BoxFuture<'_, ShardEvent>;
 
-    /// The body of outstanding work.
+    /// The body of outstanding work, of any length.
     fn body(&self, work: WorkId) -> BoxFuture<'_, Result<Bytes, BodyError>>;
 
     /// Ends or postpones outstanding work. The record is queued when this returns, durable when the ticket
-    /// resolves; dropping the ticket changes nothing.
+    /// resolves; dropping the ticket changes nothing. The work is not outstanding from the call on; its place in the
+    /// window is free, and views and [`FateLog`] show the decision, when the ticket resolves at the latest.
     fn settle(&self, work: WorkId, decision: Decision) -> Ticket;
 
-    /// Returns work that was not started; it will be handed out again.
+    /// Returns work that was not started: it is due, as it was, and will be handed out again. Nothing happens when
+    /// it is not outstanding.
     fn give_back(&self, work: WorkId);
 
-    /// Sets the bounds of what may be outstanding in a shard.
+    /// Sets the bounds of what may be outstanding in a shard; before that the engine has some of its own.
     fn window(&self, shard: Shard, window: Window);
 
     /// Whether the shard is still provably ours: asked before MAIL FROM and before the final dot.
@@ -198,14 +212,15 @@ pub trait FateLog: Send + Sync + 'static {
     /// when there is none now. A reader that never committed starts at the oldest fate kept.
     fn read(&self, reader: &str, max: usize) -> BoxFuture<'_, Result<Fates, BodyError>>;
 
-    /// Notes durably that `reader` needs nothing before `at` again.
+    /// Notes durably that `reader` needs nothing before `at` again. A position before an earlier one changes nothing.
     fn commit(&self, reader: &str, at: Position) -> BoxFuture<'_, Result<(), SettleError>>;
 }
 
 /// Which envelopes an operator means: all that match every field that is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
-    /// This envelope, or all envelopes of this message when `queue_id` is a message's id.
+    /// This envelope, or all envelopes of this message when it is a message's id. The first envelope has its
+    /// message's id, so that it is never meant alone.
     pub queue_id: Option<QueueId>,
     /// To this domain.
     pub domain: Option<Host>,
@@ -268,16 +283,16 @@ pub struct Totals {
 /// An operator's order on queued mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Directive {
-    /// Due now, whatever it waits for.
+    /// Due now, whatever it waits for. Takes hold of waiting envelopes only; may be forgotten at a restart.
     RetryNow,
 }
 
-/// Waiting mail, for operators.
+/// Waiting mail, for operators. Shows at least what was accepted, handed out, settled or ordered before the question.
 pub trait QueueView: Send + Sync + 'static {
     /// The whole queue in numbers. Cheap: asked at each scrape.
     fn totals(&self) -> Totals;
 
-    /// What waits by domain, largest first, `max` at most.
+    /// What waits by domain, the one with most envelopes first, `max` at most.
     fn count(&self, selector: &Selector, max: usize) -> Vec<DomainCount>;
 
     /// Entries after `after` in order of queue id, `max` at most; ended ones only when the selector names a

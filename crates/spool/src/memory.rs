@@ -170,7 +170,8 @@ impl Inner {
     /// The first ready envelope whose domain has room in the window, when all of the window has room for it too:
     /// so a large one waits until there is, and is not overtaken for ever.
     fn hand_out(&mut self, shard: Shard) -> Option<Box<Work>> {
-        let place = self.ready.iter().position(|id| self.kept.get(id).is_some_and(|kept| self.domain_has_room(kept)))?;
+        let place =
+            self.ready.iter().position(|id| self.kept.get(id).is_some_and(|kept| self.domain_has_room(kept)))?;
         let id = *self.ready.get(place)?;
         if !self.has_room(self.kept.get(&id)?) {
             return None;
@@ -195,8 +196,7 @@ impl Inner {
     /// One envelope always fits, however large.
     fn has_room(&self, kept: &Kept) -> bool {
         self.active.is_empty()
-            || self.active.len() < self.window.max_items
-                && self.active_bytes + kept.body.len() <= self.window.max_bytes
+            || self.active.len() < self.window.max_items && self.active_bytes + kept.body.len() <= self.window.max_bytes
     }
 
     /// Takes outstanding work back.

@@ -24,6 +24,7 @@ pub(crate) struct Courier {
     /// Of the last envelope it settled. No content is sent and the task does not end before it is resolved, so at
     /// most one transaction of a connection is undecided at any time.
     ticket: Option<Ticket>,
+    has_ended: bool,
 }
 
 /// The hosts of one attempt.
@@ -38,7 +39,7 @@ struct Walk {
 impl Courier {
     pub(crate) fn new(shared: Arc<Shared>, id: ConnId) -> Self {
         let door = shared.door(id);
-        Self { shared, id, door, ticket: None }
+        Self { shared, id, door, ticket: None, has_ended: false }
     }
 
     pub(crate) async fn run(mut self) {
@@ -51,6 +52,8 @@ impl Courier {
             job = self.attempt(next).await;
         }
         self.settled().await;
+        self.has_ended = true;
+        self.shared.dispatch(|dispatcher| dispatcher.closed(self.id));
     }
 
     /// Asks the dispatcher for work.
@@ -178,7 +181,7 @@ impl Courier {
         let optional = job.route.tls == TlsPolicy::Opportunistic
             && shared.config.tls == TlsMode::Opportunistic
             && !job.envelope().flags.require_tls;
-        let broken = failure.stage == Stage::StartTls && matches!(failure.cause, Cause::Tls(_));
+        let broken = failure.stage == Stage::StartTls && !matches!(failure.cause, Cause::Reply(_));
         if !(optional && broken) || shared.plain_hosts.contains(now, target.address) {
             return false;
         }
@@ -205,8 +208,12 @@ impl Courier {
 }
 
 impl Drop for Courier {
+    /// Cut off, by the end of the process or a panic: the place is free, and whoever comes next to the dispatcher
+    /// does what follows. Nothing is started from here.
     fn drop(&mut self) {
-        self.shared.dispatch(|dispatcher| dispatcher.closed(self.id));
+        if !self.has_ended {
+            self.shared.abandon(self.id);
+        }
     }
 }
 

@@ -83,6 +83,11 @@ impl Shared {
         result
     }
 
+    /// A connection was cut off. Leaves what the dispatcher asks for to the next caller.
+    pub(crate) fn abandon(&self, conn: ConnId) {
+        lock(&self.dispatcher).closed(conn);
+    }
+
     /// Queues a job for its site, or diverts it.
     pub(crate) fn queue(self: &Arc<Self>, job: Job) {
         if self.is_draining.load(Ordering::Relaxed) {

@@ -150,7 +150,8 @@ impl RawListener {
 
 impl Documented for RawConfig {
     const KEYS: &'static [Key] = &[
-        Key::tables("listeners", LISTENER, "Where submissions are taken. At most 64."),
+        Key::tables("listeners", LISTENER, "Where submissions are taken. At most 64.")
+            .or("`127.0.0.1:2587` with STARTTLS, `127.0.0.1:2465` with TLS"),
         Key::new("max_sessions", "number", "Sessions at the same time, per process; more are greeted with 421."),
         Key::new(
             "max_sessions_per_ip",

@@ -1,3 +1,105 @@
-// NOTE to CONTROL: cli/** (clap structs, account/queue/version commands, gRPC client over the socket) and first_start.rs are being written by helper CLI right now.
-// You write services/control, config.rs, run.rs, main.rs (dispatch), docs/configuration.md. See cli/mod.rs for its entry points.
-fn main() {}
+//! Sluice: all services in one process, and the operator's command line.
+
+mod cli;
+mod config;
+mod first_start;
+mod run;
+mod sandbox;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process;
+
+use cli::{Cli, CliError, Command, Question, Terminal};
+use config::Sources;
+use sluice_daemon::config::ConfigError;
+use sluice_daemon::{ExitCode, SystemClock};
+use sluice_mail::Clock;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Why the process ends with something to say.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Cli(#[from] CliError),
+    #[error(transparent)]
+    Run(#[from] run::RunError),
+    #[error("cannot start: {0}")]
+    Runtime(io::Error),
+}
+
+fn main() -> process::ExitCode {
+    let done = cli::parse().map(dispatch);
+    match done {
+        Ok(Ok(())) => ExitCode::Ok.into(),
+        Ok(Err(failure)) => {
+            // Where nobody listens nothing more can be said.
+            let _ = writeln!(io::stderr(), "sluice: {failure}");
+            failure.exit_code().into()
+        }
+        Err(code) => code.into(),
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let sources = Sources::of(&cli);
+    let out = |result: io::Result<()>| result.map_err(|e| Failure::Cli(CliError::Output(e)));
+    match cli.command {
+        Command::Run(args) => {
+            let program = std::env::args().next().unwrap_or_else(|| "sluice".into());
+            let options = run::Options { sources, sandbox: args.sandbox, salvage: args.salvage, program };
+            raise_file_limit();
+            Ok(runtime(true)?.block_on(run::run(options))?)
+        }
+        Command::CheckConfig => {
+            sources.load()?;
+            out(writeln!(io::stdout(), "{} is good.", sources.shown()))
+        }
+        Command::ConfigReference => out(write!(io::stdout(), "{}", config::reference())),
+        Command::Account(command) => ask(Question::Account(command), cli.source.socket, &sources),
+        Command::Queue(args) => ask(Question::Queue(args), cli.source.socket, &sources),
+        Command::Version(args) => out(cli::version(args.json, &mut io::stdout())),
+    }
+}
+
+/// Asks the running server, on the socket named or the one configured.
+fn ask(question: Question, socket: Option<PathBuf>, sources: &Sources) -> Result<(), Failure> {
+    let socket = match socket {
+        Some(socket) => socket,
+        None => sources.load()?.control_socket,
+    };
+    let (mut stdin, mut stdout) = (io::stdin().lock(), io::BufWriter::new(io::stdout().lock()));
+    let mut terminal = Terminal { stdin: &mut stdin, stdout: &mut stdout, now: SystemClock.wall() };
+    Ok(runtime(false)?.block_on(cli::ask(question, &socket, &mut terminal))?)
+}
+
+fn runtime(threads: bool) -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder = match threads {
+        true => tokio::runtime::Builder::new_multi_thread(),
+        false => tokio::runtime::Builder::new_current_thread(),
+    };
+    builder.enable_all().build().map_err(Failure::Runtime)
+}
+
+/// Every session takes a file descriptor: allows as many as the system lets this user have.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Not being allowed to is no reason not to start.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+impl Failure {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) => ExitCode::Config,
+            Self::Cli(error) => error.exit_code(),
+            Self::Run(error) => error.exit_code(),
+            Self::Runtime(error) => ExitCode::of_io(error, ExitCode::Temporary),
+        }
+    }
+}

@@ -3,10 +3,12 @@
 //! Every address that any reader may take out of the field must come out here, as the right to send is judged by
 //! them. So the obsolete forms of RFC 5322 4.4 (routes, empty list elements, blanks within a local part) are
 //! refused, and so are the tricks by which an address hides from a strict reader and shows to a careless one:
-//! `<`, `>` or `@` within a comment, or within a quoted string that has a backslash too, and encoded words (RFC 2047)
-//! within an address. Encoded words in display names are never decoded. Two wrong forms are read, as clients write
-//! them daily: a dot in an unquoted display name, `John Q. Public <jqp@example.org>`, which nobody reads otherwise;
-//! and an unquoted address in place of a display name, `a@example.org <a@example.org>`, of which both come out.
+//! `<`, `>` or `@` within a comment, or within a quoted string that has a backslash too; `<` or `>` within a local
+//! part; encoded words (RFC 2047) within an address. Encoded words in display names are never decoded.
+//!
+//! Two wrong forms are read, as clients write them daily: a dot in an unquoted display name,
+//! `John Q. Public <jqp@example.org>`, which nobody reads otherwise; and an unquoted address in place of a display
+//! name, `a@example.org <a@example.org>`, of which both come out.
 
 use crate::address::is_atext;
 use crate::{Address, AddressError};
@@ -38,8 +40,9 @@ pub enum MailboxError {
     /// `<`, `>` or `@` within a comment.
     #[error("a comment that looks like an address")]
     AddressInComment,
-    /// `<`, `>` or `@` within a quoted string with a backslash, where a careless reader misses the string's end.
-    #[error("a quoted string with a backslash that looks like an address")]
+    /// `<`, `>` or `@` within a quoted string with a backslash, where a careless reader misses the string's end;
+    /// or `<` or `>` within a quoted local part.
+    #[error("a quoted string that looks like an address")]
     AddressInQuotes,
     /// A quoted string or comment without its end.
     #[error("a quoted string or comment that does not end")]
@@ -143,6 +146,9 @@ impl<'a> Reader<'a> {
         let host = self.host()?;
         if local.contains("=?") {
             return Err(MailboxError::EncodedWord);
+        }
+        if local.contains(['<', '>']) {
+            return Err(MailboxError::AddressInQuotes);
         }
         if self.found.len() == MAX_MAILBOXES {
             return Err(MailboxError::TooMany);
@@ -346,6 +352,7 @@ mod tests {
             ("a@ok.org Ann <b@bad.org>", Syntax(9)),
             ("a@ok.org <>", NoAddress),
             ("\"a\\\" <ceo@bad.org>, \\\"b\" <a@ok.org>", AddressInQuotes),
+            ("\"<ceo@bad.org>\"@ok.org", AddressInQuotes),
             ("\"\\\\\" <ceo@bad.org>, \\\"b\" <a@ok.org>", Syntax(20)),
             ("\"a\\\"@bad.org,b\"@ok.org", AddressInQuotes),
             ("<b@bad.org> a@ok.org", Syntax(12)),

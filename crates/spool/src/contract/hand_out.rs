@@ -114,8 +114,7 @@ pub(crate) async fn who_waits_for_work_learns_of_it<R: Rig>(rig: &R) {
     settle(&engine, second.id, wait(&second)).await;
     let (second, ()) = tokio::join!(take(&engine), async { advance(rig, &engine, Duration::from_secs(300)) });
     settle(&engine, second.id, wait(&second)).await;
-    let (second, _) =
-        tokio::join!(take(&engine), async { engine.act(&Selector::default(), Directive::RetryNow) });
+    let (second, _) = tokio::join!(take(&engine), async { engine.act(&Selector::default(), Directive::RetryNow) });
     assert_eq!(second.envelope.attempts, 2);
 }
 

@@ -11,9 +11,11 @@ use super::files::is_full;
 use super::index::SegmentInfo;
 use super::log::Log;
 use super::prepared::Need;
-use super::queue::{Done, Effect, Entry};
+use super::queue::{Done, Effect, Entry, Rest};
 use super::record;
+use super::segment::DATA_START;
 use super::shared::Shared;
+use super::state::Place;
 use crate::EnqueueError;
 
 /// How long until a decision that found no room on the disk looks for room again.
@@ -27,6 +29,8 @@ pub(super) struct Committer {
     parked: VecDeque<Entry>,
     /// Reported once per shortage.
     reported: bool,
+    /// The segment holds nothing but its checkpoint.
+    fresh: bool,
 }
 
 /// Why no segment could be begun.
@@ -37,7 +41,7 @@ enum NoRoom {
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, log: Log) -> Self {
-        Self { shared, log, parked: VecDeque::new(), reported: false }
+        Self { shared, log, parked: VecDeque::new(), reported: false, fresh: false }
     }
 
     /// The thread: until the queue is closed and empty, or the log is poisoned.
@@ -77,16 +81,18 @@ impl Committer {
     fn commit(&mut self, entries: VecDeque<Entry>) {
         self.parked.extend(entries);
         while let Some(first) = self.parked.front() {
-            if first.frame.len() > self.shared.config.frame_max() {
-                self.refuse_long();
+            if !self.log.fits(first) {
+                if self.fresh {
+                    self.refuse_long();
+                } else if !self.make_room() {
+                    return;
+                }
                 continue;
-            }
-            if !self.log.fits(first) && !self.make_room() {
-                return;
             }
             let count = self.log.batch_len(&self.parked);
             let batch: Vec<Entry> = self.parked.drain(..count).collect();
-            if !batch.is_empty() && !self.write(batch) {
+            self.fresh = batch.iter().all(|entry| matches!(entry.effect, Effect::Checkpoint));
+            if !self.write(batch) {
                 return;
             }
         }
@@ -132,6 +138,7 @@ impl Committer {
         self.log.roll(next);
         let checkpoint = self.checkpoint(Some(self.log.segment().id()));
         self.parked.push_front(checkpoint);
+        self.shared.room.used.fetch_add(DATA_START, Ordering::Relaxed);
         self.shared.stats.rolls.fetch_add(1, Ordering::Relaxed);
         self.shared.tidy.wake();
         Ok(())
@@ -207,7 +214,7 @@ impl Committer {
         self.count(&batch, before);
         let now = self.shared.wall();
         let mut state = self.shared.state();
-        state.apply(segment, at, lsn, &mut batch, now);
+        state.apply(Place { segment, at, lsn }, &mut batch, now);
         let tidy = std::mem::take(&mut state.tidy);
         self.shared.dispatch(state);
         for entry in batch {
@@ -231,9 +238,9 @@ impl Committer {
                 Effect::Fate { .. } => {
                     room.envelopes.fetch_sub(1, Ordering::Relaxed);
                 }
-                Effect::Wait { remains, notes, .. } => {
+                Effect::Wait { rest, notes, .. } => {
                     room.envelopes.fetch_add(notes.len() as u64, Ordering::Relaxed);
-                    room.envelopes.fetch_sub(u64::from(remains.is_none()), Ordering::Relaxed);
+                    room.envelopes.fetch_sub(u64::from(*rest == Rest::Ends), Ordering::Relaxed);
                 }
                 Effect::WaitCopied { .. }
                 | Effect::Moved { .. }

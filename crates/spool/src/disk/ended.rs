@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use sluice_mail::{Envelope, Fate, QueueId, Recipient, UnixMs};
+use sluice_mail::{Fate, QueueId};
 
 use super::frame::{self, Kind};
 use super::record;
@@ -35,35 +35,5 @@ impl Ended {
     pub(super) fn find(&self, wanted: impl Fn(QueueId) -> bool) -> Vec<Fate> {
         let found = self.ring.iter().filter(|(id, ..)| wanted(*id));
         found.filter_map(|(_, kind, head)| record::fate_in(*kind, head).ok().flatten()).collect()
-    }
-}
-
-/// What a fate still tells of its envelope.
-pub(super) fn envelope_of(fate: &Fate) -> Envelope {
-    let recipients = fate.results.iter().map(|result| Recipient {
-        outcome: Some(result.outcome.clone()),
-        ..Recipient::new(result.address.clone())
-    });
-    Envelope {
-        queue_id: fate.queue_id,
-        generation: 0,
-        account: fate.account.clone(),
-        campaign: fate.campaign.clone(),
-        tag: fate.tag.clone(),
-        lane: sluice_mail::Lane::default(),
-        mail_from: None,
-        recipients: recipients.collect(),
-        ret: None,
-        envid: None,
-        domain: fate.domain.clone(),
-        pool: None,
-        accepted: fate.accepted,
-        expires: UnixMs(0),
-        not_before: UnixMs(0),
-        flags: sluice_mail::BodyFlags::default(),
-        size: 0,
-        body_crc: 0,
-        attempts: fate.attempts,
-        last_reply: None,
     }
 }

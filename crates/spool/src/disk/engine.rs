@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::Disk;
 use super::index::Phase;
 use super::pump::Source;
-use super::queue::{Done, Effect, Entry};
+use super::queue::{Done, Effect, Entry, Rest};
 use super::record::{self, Note};
 use super::shared::Shared;
 use super::state::State;
@@ -27,7 +27,7 @@ impl Spool for Disk {
         let shared = Arc::clone(&self.shared);
         async move {
             let receiver = enqueue(&shared, message)?;
-            receiver.await.unwrap_or_else(|_| Err(EnqueueError::Closing))
+            receiver.await.unwrap_or(Err(EnqueueError::Closing))
         }
         .boxed()
     }
@@ -90,7 +90,7 @@ fn check_room(shared: &Shared, envelopes: u64, bytes: u64) -> Result<(), Enqueue
 
 impl ShardSource for Disk {
     fn next(&self) -> BoxFuture<'_, ShardEvent> {
-        self.shared.handout.next().boxed()
+        self.shared.next().boxed()
     }
 
     fn body(&self, work: WorkId) -> BoxFuture<'_, Result<Bytes, BodyError>> {
@@ -107,7 +107,7 @@ impl ShardSource for Disk {
 
     fn settle(&self, work: WorkId, decision: Decision) -> Ticket {
         match decision {
-            Decision::Done(fate) => self.settle_fate(work, fate),
+            Decision::Done(fate) => self.settle_fate(work, &fate),
             Decision::Wait(parts) => self.settle_wait(work, parts),
             Decision::Divert { eta } => {
                 let now = self.shared.wall();
@@ -123,15 +123,18 @@ impl ShardSource for Disk {
         drop(self.put(work, |state, slot| state.schedule.put_back(&mut state.index, slot)));
     }
 
-    fn window(&self, _: Shard, window: Window) {
+    fn window(&self, shard: Shard, window: Window) {
+        if shard != Shard(0) {
+            return;
+        }
         let mut state = self.shared.state();
         let State { index, schedule, .. } = &mut *state;
         schedule.set_window(index, window);
         self.shared.dispatch(state);
     }
 
-    fn may_send(&self, _: Shard) -> bool {
-        self.shared.poisoned.borrow().is_none()
+    fn may_send(&self, shard: Shard) -> bool {
+        shard == Shard(0) && self.shared.poisoned.borrow().is_none()
     }
 }
 
@@ -146,8 +149,8 @@ impl Disk {
         ready(Ok(())).boxed()
     }
 
-    fn settle_fate(&self, work: WorkId, fate: Fate) -> Ticket {
-        let mut frame = record::fate(&fate);
+    fn settle_fate(&self, work: WorkId, fate: &Fate) -> Ticket {
+        let mut frame = record::fate(fate);
         let queue_id = fate.queue_id;
         self.decide(work, move |state, slot| {
             frame.subject = state.index.slot(slot).key;
@@ -166,12 +169,14 @@ impl Disk {
             // Nothing was decided.
             return self.put(work, |state, slot| state.schedule.put_back(&mut state.index, slot));
         }
+        let without = if fate.is_some() { Rest::Ends } else { Rest::Stays };
         let (frame, ranges) = record::wait(key, remains.as_ref().map(|(e, due)| (&**e, *due)), &notes, fate.as_deref());
         let mut ranges = ranges.into_iter();
-        let remains = remains.and_then(|(_, due)| Some((ranges.next()?, due)));
+        let remains = remains.and_then(|(_, due)| Some(Rest::Remains(ranges.next()?, due)));
+        let rest = remains.unwrap_or(without);
         let notes = notes.into_iter().zip(ranges).collect();
         let fate = fate.map(|fate| fate.queue_id);
-        self.decide(work, move |_, slot| (frame, Effect::Wait { slot, remains, notes, fate }))
+        self.decide(work, move |_, slot| (frame, Effect::Wait { slot, rest, notes, fate }))
     }
 
     fn sort(&self, parts: Vec<Part>, now: UnixMs) -> Parts {

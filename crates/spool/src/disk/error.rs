@@ -82,10 +82,12 @@ impl OpenError {
     /// The variant that fits the system's error.
     pub(super) fn io(path: &Path, error: io::Error) -> Self {
         let path = path.to_owned();
-        match error.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::NotWritable { path, error },
-            _ if super::files::is_full(&error) => Self::Full { path, error },
-            _ => Self::Io { path, error },
+        if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
+            Self::NotWritable { path, error }
+        } else if super::files::is_full(&error) {
+            Self::Full { path, error }
+        } else {
+            Self::Io { path, error }
         }
     }
 }

@@ -66,11 +66,11 @@ fn read(shared: &Shared, reader: &str, max: usize) -> Result<Fates, BodyError> {
 
 /// Where the reader goes on: after what it read last, else at its committed position, else at the oldest fate.
 fn start(state: &State, reader: &str) -> Cursor {
-    if let Some(cursor) = state.cursors.get(reader) {
-        return *cursor;
+    let committed = state.readers.get(reader).copied().unwrap_or(0);
+    match state.cursors.get(reader) {
+        Some(cursor) if cursor.lsn >= committed => *cursor,
+        Some(_) | None => Cursor { lsn: committed, segment: 0, at: 0 },
     }
-    let lsn = state.readers.get(reader).copied().unwrap_or(0);
-    Cursor { lsn, segment: 0, at: 0 }
 }
 
 /// The oldest segment that holds something at or after the cursor.

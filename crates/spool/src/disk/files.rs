@@ -46,7 +46,7 @@ pub trait Files: Send + Sync + 'static {
 /// An open file. Writes are durable only after [`File::sync`].
 pub trait File: Send + Sync + 'static {
     /// Length in octets.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
 
     /// Fills `buf` from `offset` on; fewer octets only at the end of the file.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
@@ -133,7 +133,7 @@ struct SystemFile(fs::File);
 const SLICES_MAX: usize = 1024;
 
 impl File for SystemFile {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sluice_mail::{Lane, QueueId, UnixMs};
 
 use super::names::Names;
-use super::segment::Segment;
+use super::segment::{DATA_START, Segment};
 
 /// No slot.
 pub(super) const NONE: u32 = u32::MAX;
@@ -29,6 +29,8 @@ pub(super) enum Phase {
     Waiting,
     /// Due, in its domain's list.
     Ready,
+    /// Taken from its list, to be handed out as soon as it is read and asked for.
+    Staged,
     /// Handed out.
     Active,
     /// Its deciding record is on its way to the disk.
@@ -117,7 +119,7 @@ impl SegmentInfo {
     pub(super) fn new(segment: Segment, first_lsn: u64) -> Self {
         Self {
             segment,
-            end: 0,
+            end: DATA_START,
             first_lsn,
             end_lsn: first_lsn,
             sealed: None,
@@ -278,7 +280,7 @@ impl Index {
         match phase {
             Phase::Free => None,
             Phase::Waiting => Some(&mut self.counts.waiting),
-            Phase::Ready => Some(&mut self.counts.ready),
+            Phase::Ready | Phase::Staged => Some(&mut self.counts.ready),
             Phase::Active | Phase::Settling => Some(&mut self.counts.active),
         }
     }

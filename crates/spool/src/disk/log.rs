@@ -39,10 +39,6 @@ impl Log {
         &self.segment
     }
 
-    pub(super) fn position(&self) -> u64 {
-        self.at
-    }
-
     pub(super) fn lsn(&self) -> u64 {
         self.lsn
     }

@@ -68,7 +68,8 @@ impl Source {
         if self.body.len as usize > BODY_AT_HAND {
             return Ok((self.envelope()?, None));
         }
-        let span = u64::from(self.body.at) + u64::from(self.body.len) - u64::from(self.meta.at).min(u64::from(self.body.at));
+        let span =
+            u64::from(self.body.at) + u64::from(self.body.len) - u64::from(self.meta.at).min(u64::from(self.body.at));
         if self.meta.segment != self.body.segment || self.meta.at > self.body.at || span > u64::from(SPAN_MAX) {
             return Ok((self.envelope()?, Some(self.body()?)));
         }
@@ -125,18 +126,21 @@ impl Pump {
     /// Makes due what is due and reads some of what is to be read; whether there may be more to do.
     pub(super) fn step(&self) -> bool {
         let now = self.shared.wall();
-        let mut works = Vec::new();
         let mut state = self.shared.state();
         let State { index, schedule, .. } = &mut *state;
         let more = schedule.tick(index, now, TICK_MAX);
-        state.fill(&mut works);
+        state.fill();
         let count = state.to_read.len().min(READ_MAX);
-        let reads: Vec<_> = state.to_read.drain(..count).map(|r| (r, Source::of(&state, r.slot))).collect();
-        drop(state);
-        self.shared.handout.push(works);
+        let reads: Vec<ToRead> = state.to_read.drain(..count).collect();
+        let reads: Vec<_> = reads.into_iter().map(|r| (r, Source::of(&state, r.slot))).collect();
+        self.shared.dispatch(state);
         let found = reads.len();
-        let works = reads.into_iter().filter_map(|(to_read, source)| self.read(to_read, source)).collect();
-        self.shared.handout.push(works);
+        let works: Vec<_> = reads.into_iter().filter_map(|(to_read, source)| self.read(to_read, source)).collect();
+        if !works.is_empty() {
+            let mut state = self.shared.state();
+            state.handout.extend(works);
+            self.shared.dispatch(state);
+        }
         self.shared.stats.read_back.fetch_add(found as u64, Ordering::Relaxed);
         more || found > 0
     }
@@ -162,11 +166,10 @@ impl Pump {
         let State { index, schedule, .. } = &mut *state;
         let queue_id = index.slot(slot).queue_id;
         tracing::error!(%queue_id, problem, "an envelope cannot be read back from the spool; it is looked at again in an hour");
-        if index.slot(slot).phase == Phase::Active {
+        if index.slot(slot).phase == Phase::Staged {
             schedule.release(index, slot);
             schedule.put(index, slot, now.plus(UNREADABLE_AGAIN), now);
         }
         self.shared.dispatch(state);
     }
-
 }

@@ -19,7 +19,7 @@ pub(super) enum Effect {
     /// The envelope in the slot ended.
     Fate { slot: u32, queue_id: QueueId },
     /// The envelope in the slot waits again, or ended; notifications are new envelopes.
-    Wait { slot: u32, remains: Option<(Range, UnixMs)>, notes: Vec<(Note, Range)>, fate: Option<QueueId> },
+    Wait { slot: u32, rest: Rest, notes: Vec<(Note, Range)>, fate: Option<QueueId> },
     /// A waiting record was copied.
     WaitCopied { slot: u32, range: Range },
     /// Envelopes got a new home.
@@ -32,6 +32,17 @@ pub(super) enum Effect {
     Gone { segment: u32 },
     /// The first frame of a segment, and the last before a clean end.
     Checkpoint,
+}
+
+/// What a wait frame says of the envelope itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Waits until then, as this record says.
+    Remains(Range, UnixMs),
+    /// Is gone.
+    Ends,
+    /// Is due as it was.
+    Stays,
 }
 
 /// Whom to tell.
@@ -124,9 +135,7 @@ impl Queue {
             inner.asleep = true;
             inner = match timeout {
                 None => self.filled.wait(inner).unwrap_or_else(PoisonError::into_inner),
-                Some(timeout) => {
-                    self.filled.wait_timeout(inner, timeout).unwrap_or_else(PoisonError::into_inner).0
-                }
+                Some(timeout) => self.filled.wait_timeout(inner, timeout).unwrap_or_else(PoisonError::into_inner).0,
             };
             if timeout.is_some() {
                 break;

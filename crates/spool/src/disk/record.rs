@@ -34,7 +34,8 @@ pub(super) fn fate(fate: &Fate) -> Frame {
 /// What remains of the envelope `key`, with its due time, and notifications.
 pub(super) fn wait(key: u64, remains: Option<(&Envelope, UnixMs)>, notes: &[Note], fate: Option<&Fate>) -> Built {
     let body_lens = notes.iter().map(|note| note.body.len() as u32).collect();
-    let head = record::WaitHead { remains: remains.is_some(), fate: fate.map(Into::into), body_lens };
+    let ends = remains.is_none() && fate.is_some();
+    let head = record::WaitHead { remains: remains.is_some(), fate: fate.map(Into::into), body_lens, ends };
     let mut builder = Builder::new(Kind::Wait, key, &head);
     let mut ranges = Vec::with_capacity(notes.len() + 1);
     ranges.extend(remains.map(|(envelope, due)| builder.record(&kept(key, due, envelope))));
@@ -42,18 +43,20 @@ pub(super) fn wait(key: u64, remains: Option<(&Envelope, UnixMs)>, notes: &[Note
     let body = match notes {
         [] => Bytes::new(),
         [one] => one.body.clone(),
-        several => several.iter().fold(BytesMut::new(), |mut all, n| {
-            all.extend_from_slice(&n.body);
-            all
-        })
-        .freeze(),
+        several => several
+            .iter()
+            .fold(BytesMut::new(), |mut all, n| {
+                all.extend_from_slice(&n.body);
+                all
+            })
+            .freeze(),
     };
     (builder.finish(body, None), ranges)
 }
 
 /// A waiting record as it is, for a segment that is given up.
 pub(super) fn wait_copy(kept: &record::Kept) -> Built {
-    let head = record::WaitHead { remains: true, fate: None, body_lens: Vec::new() };
+    let head = record::WaitHead { remains: true, fate: None, body_lens: Vec::new(), ends: false };
     let mut builder = Builder::new(Kind::Wait, kept.key, &head);
     let range = builder.record(kept);
     (builder.finish(Bytes::new(), None), vec![range])

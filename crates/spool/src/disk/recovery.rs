@@ -28,7 +28,7 @@ use super::segment::{self, DATA_START, HeaderState, Segment};
 pub(super) struct Recovered {
     pub(super) replay: Replay,
     /// The tail, where it ends and with which LSN; `None` in an empty folder.
-    pub(super) tail: Option<(Segment, Tail)>,
+    pub(super) tail: Option<TailSegment>,
     /// Prepared segments that were never used, in order.
     pub(super) ready: Vec<Segment>,
     /// Files that are not needed any more.
@@ -39,6 +39,9 @@ pub(super) struct Recovered {
     pub(super) losses: Vec<Loss>,
 }
 
+/// The segment that the log ends in, and where.
+pub(super) type TailSegment = (Segment, Tail);
+
 /// A segment's file before it is known whether it counts.
 struct Found {
     file: Arc<dyn File>,
@@ -48,7 +51,6 @@ struct Found {
 
 struct Folder<'a> {
     config: &'a Config,
-    files: &'a dyn Files,
     found: BTreeMap<u32, Found>,
     losses: Vec<Loss>,
 }
@@ -92,10 +94,10 @@ impl<'a> Folder<'a> {
             if let HeaderState::Newer(version) = state {
                 return Err(OpenError::Newer { path, version, offset: 0 });
             }
-            let len = file.len().map_err(|e| at(&path, e))?;
+            let len = file.size().map_err(|e| at(&path, e))?;
             found.insert(id, Found { file, state, len });
         }
-        Ok(Self { config, files, found, losses: Vec::new() })
+        Ok(Self { config, found, losses: Vec::new() })
     }
 
     /// The segment of that id, if its header is its own.
@@ -110,7 +112,7 @@ impl<'a> Folder<'a> {
     }
 
     /// The tail, and prepared segments after it that were never written.
-    fn find_tail(&mut self) -> Result<(Option<(Segment, Tail)>, Vec<u32>), OpenError> {
+    fn find_tail(&mut self) -> Result<(Option<TailSegment>, Vec<u32>), OpenError> {
         let mut unused = Vec::new();
         let mut tail = None;
         for id in self.found.keys().rev().copied().collect::<Vec<_>>() {
@@ -306,4 +308,3 @@ impl<'a> Folder<'a> {
         }
     }
 }
-

@@ -70,7 +70,8 @@ impl Replay {
             }
             Kind::Reader => {
                 let reader = record::ReaderPosition::decode(head).ok()?;
-                self.readers.insert(reader.name, reader.position);
+                let position = self.readers.entry(reader.name).or_default();
+                *position = reader.position.max(*position);
             }
             Kind::Retire => {}
             Kind::Gone => {
@@ -108,7 +109,7 @@ impl Replay {
                 self.index.replace_meta(slot, place.record(range));
                 self.index.slot_mut(slot).due = UnixMs(kept.due_ms);
             }
-        } else {
+        } else if head.ends {
             self.end(view.header.subject, place.segment);
         }
         let mut body_at = HEADER as u32 + view.header.meta_len;

@@ -161,7 +161,7 @@ impl Schedule {
 
     /// Takes the next envelope that the window has room for: it is outstanding from now on.
     pub(super) fn take(&mut self, index: &mut Index) -> Option<u32> {
-        while self.items < self.window.max_items {
+        while self.items == 0 || self.items < self.window.max_items {
             let domain = *self.rotation.front()?;
             let lists = &mut self.domains[domain as usize];
             let mut slot = None;
@@ -185,7 +185,7 @@ impl Schedule {
             self.items += 1;
             self.bytes += size;
             self.enter_rotation(domain);
-            index.set_phase(slot, Phase::Active);
+            index.set_phase(slot, Phase::Staged);
             let slot_ref = index.slot_mut(slot);
             slot_ref.turn = slot_ref.turn.wrapping_add(1);
             return Some(slot);

@@ -1,6 +1,5 @@
 //! What the engine's threads and its callers share.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,7 +22,8 @@ pub(super) struct Shared {
     pub(super) prepared: Prepared,
     /// Never held while waiting for a file. Taken before the queue's own lock, never after it.
     state: Mutex<State>,
-    pub(super) handout: Handout,
+    /// Wakes the owner: there are events.
+    pub(super) handed: Notify,
     pub(super) jobs: Jobs,
     /// Wakes the pump: something is to be read, or a timer is earlier than before.
     pub(super) pump: Signal,
@@ -46,7 +46,7 @@ impl Shared {
             queue: Queue::default(),
             prepared,
             state: Mutex::new(state),
-            handout: Handout::default(),
+            handed: Notify::new(),
             jobs: Jobs::default(),
             pump: Signal::default(),
             tidy: Signal::default(),
@@ -67,14 +67,29 @@ impl Shared {
 
     /// Hands out what the window has room for, gives the lock back, and wakes who has to know.
     pub(super) fn dispatch(&self, mut state: MutexGuard<'_, State>) {
-        let mut works = Vec::new();
-        state.fill(&mut works);
-        let reads = !state.to_read.is_empty();
+        state.fill();
+        let (reads, events) = (!state.to_read.is_empty(), !state.handout.is_empty());
         drop(state);
-        self.handout.push(works);
+        if events {
+            self.handed.notify_one();
+        }
         if reads {
             self.pump.wake();
         }
+    }
+
+    /// Waits for an event. Cancel-safe: takes it only when it returns it.
+    pub(super) async fn next(&self) -> ShardEvent {
+        loop {
+            if let Some(event) = self.hand_out() {
+                return event;
+            }
+            self.handed.notified().await;
+        }
+    }
+
+    fn hand_out(&self) -> Option<ShardEvent> {
+        self.state().hand_out()
     }
 
     /// Nothing can be written any more: tells everybody who waits, and whoever asks from now on.
@@ -89,7 +104,8 @@ impl Shared {
         for entry in waiting {
             entry.done.fail(reason);
         }
-        self.handout.push(vec![ShardEvent::Lost(Shard(0))]);
+        self.state().handout.push_back(ShardEvent::Lost(Shard(0)));
+        self.handed.notify_one();
     }
 }
 
@@ -104,37 +120,6 @@ pub(super) struct Room {
     pub(super) coming: AtomicU64,
     /// The disk had no room for another segment.
     pub(super) disk_full: AtomicBool,
-}
-
-/// Work for the owner of the shard.
-#[derive(Debug, Default)]
-pub(super) struct Handout {
-    events: Mutex<VecDeque<ShardEvent>>,
-    filled: Notify,
-}
-
-impl Handout {
-    /// Adds events and wakes the owner once.
-    pub(super) fn push(&self, events: Vec<ShardEvent>) {
-        if !events.is_empty() {
-            self.events.lock().unwrap_or_else(PoisonError::into_inner).extend(events);
-            self.filled.notify_one();
-        }
-    }
-
-    fn pop(&self) -> Option<ShardEvent> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
-    }
-
-    /// Waits for an event. Cancel-safe: takes it only when it returns it.
-    pub(super) async fn next(&self) -> ShardEvent {
-        loop {
-            if let Some(event) = self.pop() {
-                return event;
-            }
-            self.filled.notified().await;
-        }
-    }
 }
 
 /// Wakes a thread.

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sluice_mail::Clock;
+use sluice_mail::{Clock, Shard};
 
 use super::committer::Committer;
 use super::error::{Loss, OpenError};
 use super::files::Files;
 use super::index::SegmentInfo;
-use super::log::{self, Log};
+use super::log::Log;
 use super::prepared::{Need, Prepared};
 use super::pump::Pump;
 use super::queue::{Done, Effect, Entry};
@@ -23,6 +23,7 @@ use super::state::State;
 use super::tidy::Tidier;
 use super::warm::Warm;
 use super::{Config, Disk, Held, Life, spawn};
+use crate::ShardEvent;
 
 /// How long the preparer rests when the disk has no room.
 const NO_ROOM_PAUSE: Duration = Duration::from_secs(1);
@@ -36,7 +37,7 @@ pub(super) struct Parts {
     pub(super) shared: Arc<Shared>,
     pub(super) committer: Committer,
     pub(super) losses: Vec<Loss>,
-    lock: Box<dyn Any + Send + Sync>,
+    pub(super) lock: Box<dyn Any + Send + Sync>,
 }
 
 /// Opens the folder and starts the threads.
@@ -94,12 +95,13 @@ pub(super) fn assemble(config: Config, files: Arc<dyn Files>, clock: Arc<dyn Clo
     let dir = config.dir.clone();
     files.create_dir(&dir).map_err(|e| OpenError::io(&dir, e))?;
     let lock = lock(&*files, &dir)?;
-    let Recovered { replay, tail, ready, old, next_id, losses } = recover(&config, &*files)?;
+    let Recovered { mut replay, tail, ready, old, next_id, losses } = recover(&config, &*files)?;
     for loss in &losses {
         tracing::error!(path = %loss.path.display(), from = loss.from, to = loss.to, "salvage could not read this");
     }
     let prepared = Prepared::new(files, &dir, config.segment_bytes, ready, next_id);
     old.into_iter().for_each(|old| prepared.give(old));
+    replay.finish();
     let next_key = replay.next_key;
     let mut state = State {
         index: replay.index,
@@ -109,12 +111,15 @@ pub(super) fn assemble(config: Config, files: Arc<dyn Files>, clock: Arc<dyn Clo
         readers: replay.readers,
         cursors: std::collections::HashMap::new(),
         to_read: std::collections::VecDeque::new(),
+        handout: std::collections::VecDeque::from([ShardEvent::Owned(Shard(0), u64::from(next_id))]),
         tidy: false,
     };
     schedule_all(&mut state, clock.wall());
     let fresh = tail.is_none();
     let log = match tail {
-        Some((segment, tail)) => Log::new(segment.clone(), append_at(&config, &segment, tail.end, tail.dirty), tail.lsn),
+        Some((segment, tail)) => {
+            Log::new(segment.clone(), append_at(&config, &segment, tail.end, tail.dirty), tail.lsn)
+        }
         None => first_segment(&prepared, &mut state, &dir)?,
     };
     let shared = Arc::new(Shared::new(config, clock, prepared, state, next_key));
@@ -129,7 +134,7 @@ pub(super) fn assemble(config: Config, files: Arc<dyn Files>, clock: Arc<dyn Clo
 fn check(config: &Config) -> Result<(), OpenError> {
     let wrong = |words: String| Err(OpenError::Config(words));
     let segment = config.segment_bytes;
-    if segment % 4096 != 0 || !(16 << 10..=u64::from(u32::MAX) - 4095).contains(&segment) {
+    if !segment.is_multiple_of(4096) || !(16 << 10..=u64::from(u32::MAX) - 4095).contains(&segment) {
         return wrong(format!("spool.segment_bytes = {segment}: must be a multiple of 4096 below 4 GiB"));
     }
     let needed = config.max_message_bytes + (config.max_message_bytes / 8).min(1 << 20);
@@ -148,9 +153,9 @@ fn check(config: &Config) -> Result<(), OpenError> {
 
 fn lock(files: &dyn Files, dir: &Path) -> Result<Box<dyn Any + Send + Sync>, OpenError> {
     let path = dir.join("lock");
-    files.lock(&path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => OpenError::Locked { path },
-        _ => OpenError::io(&path, error),
+    files.lock(&path).map_err(|error| {
+        let held = error.kind() == std::io::ErrorKind::WouldBlock;
+        if held { OpenError::Locked { path } } else { OpenError::io(&path, error) }
     })
 }
 

@@ -10,7 +10,7 @@ use sluice_proto::record;
 use super::ended::Ended;
 use super::frame::{HEADER, Range};
 use super::index::{Index, Loc, NewSlot, Phase};
-use super::queue::{Effect, Entry};
+use super::queue::{Effect, Entry, Rest};
 use super::record::Note;
 use super::schedule::Schedule;
 use super::warm::Warm;
@@ -41,20 +41,31 @@ pub(super) struct State {
     /// What each reader of this run read last.
     pub(super) cursors: HashMap<String, Cursor>,
     pub(super) to_read: VecDeque<ToRead>,
+    /// Events for the owner of the shard, bounded by the window.
+    pub(super) handout: VecDeque<ShardEvent>,
     /// A segment may have become fit to be given up.
     pub(super) tidy: bool,
 }
 
 impl State {
     /// Hands out what the window has room for: what is at hand as work, the rest to be read.
-    pub(super) fn fill(&mut self, out: &mut Vec<ShardEvent>) {
+    pub(super) fn fill(&mut self) {
         while let Some(slot) = self.schedule.take(&mut self.index) {
             let turn = self.index.slot(slot).turn;
             match self.warm.take(slot) {
-                Some((envelope, body)) => out.push(work(slot, turn, envelope, body)),
+                Some((envelope, body)) => self.handout.push_back(work(slot, turn, envelope, body)),
                 None => self.to_read.push_back(ToRead { slot, turn }),
             }
         }
+    }
+
+    /// The next event for the owner, to whom it is handed out with this.
+    pub(super) fn hand_out(&mut self) -> Option<ShardEvent> {
+        let event = self.handout.pop_front()?;
+        if let ShardEvent::Work(work) = &event {
+            self.index.set_phase(split(work.id).0, Phase::Active);
+        }
+        Some(event)
     }
 
     /// The slot of outstanding work.
@@ -67,17 +78,15 @@ impl State {
         (found.phase == Phase::Active && found.turn == turn).then_some(slot)
     }
 
-    /// The frames of a batch that begins at `at` with `lsn` in `segment` are durable: makes true what they say.
-    pub(super) fn apply(&mut self, segment: u32, at: u64, lsn: u64, entries: &mut [Entry], now: UnixMs) {
-        let mut frame_at = at;
-        for (entry, lsn) in entries.iter_mut().zip(lsn..) {
+    /// The frames of a batch that begins at `place` are durable: makes true what they say.
+    pub(super) fn apply(&mut self, mut place: Place, entries: &mut [Entry], now: UnixMs) {
+        for entry in entries {
             let len = entry.frame.len();
-            self.apply_one(Place { segment, at: frame_at, lsn }, entry, now);
-            frame_at += len;
+            self.apply_one(place, entry, now);
+            (place.at, place.lsn) = (place.at + len, place.lsn + 1);
         }
-        if let Some(info) = self.index.segments.get_mut(&segment) {
-            info.end = frame_at;
-            info.end_lsn = lsn + entries.len() as u64;
+        if let Some(info) = self.index.segments.get_mut(&place.segment) {
+            (info.end, info.end_lsn) = (place.at, place.lsn);
         }
     }
 
@@ -96,8 +105,8 @@ impl State {
                 self.index.remove(slot, place.segment);
                 self.fate(place, entry, queue_id);
             }
-            Effect::Wait { slot, remains, notes, fate } => {
-                self.wait(place, slot, remains, now);
+            Effect::Wait { slot, rest, notes, fate } => {
+                self.wait(place, slot, rest, now);
                 self.arrive_notes(place, head_len, notes, now);
                 if let Some(queue_id) = fate {
                     self.fate(place, entry, queue_id);
@@ -112,7 +121,8 @@ impl State {
                 }
             }
             Effect::Reader { name, position } => {
-                self.readers.insert(name, position);
+                let known = self.readers.entry(name).or_default();
+                *known = position.max(*known);
                 self.tidy = true;
             }
             Effect::Retire { segment } => drop(self.index.segments.remove(&segment)),
@@ -165,13 +175,14 @@ impl State {
         }
     }
 
-    fn wait(&mut self, place: Place, slot: u32, remains: Option<(Range, UnixMs)>, now: UnixMs) {
-        match remains {
-            Some((range, due)) => {
+    fn wait(&mut self, place: Place, slot: u32, rest: Rest, now: UnixMs) {
+        match rest {
+            Rest::Remains(range, due) => {
                 self.index.replace_meta(slot, place.record(range));
                 self.schedule.put(&mut self.index, slot, due, now);
             }
-            None => self.index.remove(slot, place.segment),
+            Rest::Ends => self.index.remove(slot, place.segment),
+            Rest::Stays => self.schedule.put(&mut self.index, slot, now, now),
         }
     }
 
@@ -193,10 +204,8 @@ impl State {
             end_lsn: info.end_lsn,
             sealed_ms: info.sealed.unwrap_or_default().0,
         });
-        let reader = |(name, position): (&String, &u64)| record::ReaderPosition {
-            name: name.clone(),
-            position: *position,
-        };
+        let reader =
+            |(name, position): (&String, &u64)| record::ReaderPosition { name: name.clone(), position: *position };
         record::Checkpoint { segments: sealed.collect(), readers: self.readers.iter().map(reader).collect(), next_key }
     }
 }
@@ -208,11 +217,11 @@ struct Arrival {
 }
 
 /// Where a frame lies.
-#[derive(Clone, Copy)]
-struct Place {
-    segment: u32,
-    at: u64,
-    lsn: u64,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) segment: u32,
+    pub(super) at: u64,
+    pub(super) lsn: u64,
 }
 
 impl Place {

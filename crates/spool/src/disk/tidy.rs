@@ -91,9 +91,8 @@ impl<'a> Tidier<'a> {
         let live_min = self.live_min();
         let state = self.shared.state();
         let mut found = state.index.segments.values().filter(|info| info.sealed.is_some() && fit(info, live_min));
-        let fit = |info: &&SegmentInfo| {
-            !self.unreadable.contains(&info.segment.id()) && self.is_read(&state, info, now)
-        };
+        let fit =
+            |info: &&SegmentInfo| !self.unreadable.contains(&info.segment.id()) && self.is_read(&state, info, now);
         found.find(fit).map(|info| info.segment.id())
     }
 
@@ -115,7 +114,8 @@ impl<'a> Tidier<'a> {
 
     /// Copies what lives in the segment and gives it up.
     pub(super) fn evacuate(&mut self, id: u32) -> Result<(), Interrupted> {
-        let Some((segment, end)) = self.shared.state().index.segments.get(&id).map(|i| (i.segment.clone(), i.end)) else {
+        let Some((segment, end)) = self.shared.state().index.segments.get(&id).map(|i| (i.segment.clone(), i.end))
+        else {
             return Ok(());
         };
         let waiting = self.foreign_metas(id);
@@ -167,9 +167,6 @@ impl<'a> Tidier<'a> {
             self.push(&latch, frame, effect);
         }
         drop(state);
-        if !(self.wait)(&latch) {
-            return Err(Interrupted);
-        }
         self.shared.room.used.fetch_sub(end, Ordering::Relaxed);
         let path = segment::path(&self.shared.config.dir, id);
         self.shared.prepared.give(Old { path, file: segment.file, capacity: segment.capacity });
@@ -314,11 +311,8 @@ impl Copy<'_, '_> {
         let state = self.tidier.shared.state();
         let id = self.segment.id();
         let slots = (first..first + count).filter_map(|ordinal| Some((ordinal, state.index.at_home(id, ordinal)?)));
-        let living = slots.map(|(ordinal, slot)| Living {
-            slot,
-            ordinal: Some(ordinal),
-            meta: state.index.slot(slot).meta,
-        });
+        let living =
+            slots.map(|(ordinal, slot)| Living { slot, ordinal: Some(ordinal), meta: state.index.slot(slot).meta });
         living.collect()
     }
 
@@ -358,7 +352,7 @@ fn still(index: &Index, living: &Living, segment: u32) -> Option<UnixMs> {
     let slot = index.slot(living.slot);
     let at_home = living.ordinal.is_none_or(|ordinal| index.at_home(segment, ordinal) == Some(living.slot));
     let movable = match slot.phase {
-        Phase::Waiting | Phase::Ready | Phase::Active => true,
+        Phase::Waiting | Phase::Ready | Phase::Staged | Phase::Active => true,
         Phase::Free | Phase::Settling => false,
     };
     (movable && at_home && slot.meta == living.meta).then_some(slot.due)

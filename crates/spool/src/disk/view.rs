@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use sluice_mail::{Host, QueueId, UnixMs};
+use sluice_mail::{Host, QueueId};
 
 use super::Disk;
-use super::ended::envelope_of;
 use super::index::{Phase, Slot};
 use super::pump::Source;
 use super::shared::Shared;
@@ -30,11 +29,11 @@ impl QueueView for Disk {
         each(&self.shared, selector, |state, id| {
             let slot = state.index.slot(id);
             if let Some(count) = entry_of(&mut counts, state, slot) {
-                add(count, slot);
+                count.add(&state_of(slot), slot.queue_id.accepted());
             }
         });
         let mut counts: Vec<_> = counts.into_values().collect();
-        counts.sort_by_key(|c| (std::cmp::Reverse(c.ready + c.active + c.waiting), c.domain.to_string()));
+        counts.sort_by(|a, b| b.envelopes().cmp(&a.envelopes()).then_with(|| a.domain.cmp(&b.domain)));
         counts.truncate(max);
         counts
     }
@@ -122,42 +121,18 @@ fn each(shared: &Shared, selector: &Selector, mut each: impl FnMut(&mut State, u
     }
 }
 
-fn entry_of<'c>(
-    counts: &'c mut HashMap<u32, DomainCount>,
-    state: &State,
-    slot: &Slot,
-) -> Option<&'c mut DomainCount> {
+fn entry_of<'c>(counts: &'c mut HashMap<u32, DomainCount>, state: &State, slot: &Slot) -> Option<&'c mut DomainCount> {
     use std::collections::hash_map::Entry::{Occupied, Vacant};
     match counts.entry(slot.domain) {
         Occupied(entry) => Some(entry.into_mut()),
         Vacant(entry) => {
             let domain = Host::parse(state.index.domains.name(slot.domain)).ok()?;
-            let empty = DomainCount { domain, ready: 0, active: 0, waiting: 0, next_due: None, oldest: None };
-            Some(entry.insert(empty))
+            Some(entry.insert(DomainCount::empty(domain)))
         }
     }
 }
 
-fn add(count: &mut DomainCount, slot: &Slot) {
-    match slot.phase {
-        Phase::Ready => count.ready += 1,
-        Phase::Active | Phase::Settling => count.active += 1,
-        Phase::Waiting => {
-            count.waiting += 1;
-            count.next_due = Some(count.next_due.map_or(slot.due, |due| due.min(slot.due)));
-        }
-        Phase::Free => {}
-    }
-    let accepted = slot.queue_id.accepted();
-    count.oldest = Some(count.oldest.map_or(accepted, |oldest: UnixMs| oldest.min(accepted)));
-}
-
-fn list(
-    shared: &Shared,
-    selector: &Selector,
-    after: Option<QueueId>,
-    max: usize,
-) -> Result<Vec<Entry>, BodyError> {
+fn list(shared: &Shared, selector: &Selector, after: Option<QueueId>, max: usize) -> Result<Vec<Entry>, BodyError> {
     // The `max` smallest ids after `after`, with the slots they were found in.
     let mut found: BTreeMap<(QueueId, u32), ()> = BTreeMap::new();
     each(shared, selector, |state, id| {
@@ -173,25 +148,13 @@ fn list(
     for (queue_id, slot) in found.into_keys() {
         entries.extend(read(shared, queue_id, slot)?);
     }
-    if let Some(wanted) = selector.queue_id {
-        let is_wanted = |id: QueueId| {
-            let named = if wanted.message() == wanted { id.message() == wanted } else { id == wanted };
-            named && after.is_none_or(|after| id > after)
-        };
-        let fates = shared.state().ended.find(is_wanted);
-        entries.extend(fates.into_iter().filter(|fate| fits(selector, fate)).map(|fate| Entry {
-            envelope: envelope_of(&fate),
-            state: EntryState::Ended(Box::new(fate)),
-        }));
+    if selector.queue_id.is_some() {
+        let fates = shared.state().ended.find(|id| selector.names(id) && after.is_none_or(|after| id > after));
+        entries.extend(fates.iter().map(Entry::ended).filter(|entry| selector.matches(&entry.envelope)));
         entries.sort_by_key(|entry| entry.envelope.queue_id);
         entries.truncate(max);
     }
     Ok(entries)
-}
-
-fn fits(selector: &Selector, fate: &sluice_mail::Fate) -> bool {
-    selector.domain.as_ref().is_none_or(|domain| *domain == fate.domain)
-        && selector.account.as_ref().is_none_or(|account| *account == fate.account)
 }
 
 /// Reads an envelope from disk; `None` when it ended meanwhile.
@@ -216,7 +179,7 @@ fn read(shared: &Shared, queue_id: QueueId, slot: u32) -> Result<Option<Entry>, 
 
 fn state_of(slot: &Slot) -> EntryState {
     match slot.phase {
-        Phase::Ready | Phase::Free => EntryState::Ready,
+        Phase::Ready | Phase::Staged | Phase::Free => EntryState::Ready,
         Phase::Active | Phase::Settling => EntryState::Active,
         Phase::Waiting => EntryState::Waiting(slot.due),
     }

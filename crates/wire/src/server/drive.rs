@@ -142,6 +142,8 @@ impl<H: Host> Driver<'_, H> {
             match wake {
                 Wake::Input(Ok(0)) => return Err(End::Disconnected),
                 Wake::Input(Ok(_)) => self.session.handle_input(now, &mut self.input),
+                // TLS clients often close without saying so.
+                Wake::Input(Err(e)) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(End::Disconnected),
                 Wake::Input(Err(e)) => return Err(End::Broken(e)),
                 Wake::Timer => {
                     // The timer may run a little ahead of the clock.

@@ -212,17 +212,34 @@ async fn what_expired_is_given_up_untried() {
 
 #[tokio::test]
 async fn a_broken_starttls_is_followed_by_the_clear_and_remembered() {
-    let script = Script {
-        ehlo: "250-peer.example\r\n250 STARTTLS".into(),
-        on: Box::new(|line, _| (line == "STARTTLS").then(|| say("220 2.0.0 go on\r\nthis is no handshake"))),
-        ..Script::default()
-    };
-    let peer = Peer::start(script).await;
-    let bench = Bench::start(&[("example.net", &[peer.address])]);
-    let id = bench.send("example.net", &["ann"], BODY).await;
-    let fate = bench.fate(id).await;
-    assert_eq!((fate.kind, fate.attempts, fate.attempt.tls), (FateKind::Delivered, 1, None));
-    assert_eq!(peer.seen().lines.iter().filter(|l| *l == "STARTTLS").count(), 1);
+    for answer in [say("220 2.0.0 go on\r\nthis is no handshake"), Answer::SayAndClose("220 2.0.0 go on".into()), Answer::Close] {
+        let script = Script {
+            ehlo: "250-peer.example\r\n250 STARTTLS".into(),
+            on: Box::new(move |line, _| (line == "STARTTLS").then(|| answer.clone())),
+            ..Script::default()
+        };
+        let peer = Peer::start(script).await;
+        let bench = Bench::with(&[("example.net", &[peer.address])], |c| c.max_msg_per_connection = 1, Box::new(|s| s));
+        for _ in 0..3 {
+            let id = bench.send("example.net", &["ann"], BODY).await;
+            let fate = bench.fate(id).await;
+            assert_eq!((fate.kind, fate.attempts, fate.attempt.tls), (FateKind::Delivered, 1, None));
+        }
+        assert_eq!(peer.seen().lines.iter().filter(|l| *l == "STARTTLS").count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn where_tls_is_required_a_broken_starttls_waits() {
+    for ehlo in ["250 STARTTLS", "250 SIZE"] {
+        let peer = Peer::start(Script { ehlo: format!("250-peer\r\n{ehlo}"), ..Script::default() }).await;
+        let required = |c: &mut crate::RawConfig| c.require_starttls = true;
+        let bench = Bench::with(&[("example.net", &[peer.address])], required, Box::new(|s| s));
+        let id = bench.send("example.net", &["ann"], BODY).await;
+        let words = bench.waiting(id).await.last_reply.unwrap();
+        assert!(words.starts_with("TLS: ") || words.starts_with("the peer closed"), "{words}");
+        assert!(!peer.seen().lines.iter().any(|l| l.starts_with("MAIL")));
+    }
 }
 
 #[tokio::test]

@@ -234,7 +234,7 @@ pub(crate) async fn silent() -> (SocketAddr, tokio::task::JoinHandle<()>) {
         let mut held = Vec::new();
         loop {
             let (mut socket, _) = listener.accept().await.unwrap();
-            held.push(tokio::spawn(async move { while matches!(socket.read_u8().await, Ok(_)) {} }));
+            held.push(tokio::spawn(async move { while socket.read_u8().await.is_ok() {} }));
         }
     });
     (address, task)

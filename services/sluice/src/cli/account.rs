@@ -113,12 +113,18 @@ async fn add(args: AddArgs, socket: &Path, terminal: &mut Terminal<'_>) -> Resul
     let password = args.password.take(terminal.stdin)?;
     let login = args.name.clone();
     let silent = args.domains.is_empty() && args.exact_domains.is_empty() && args.addresses.is_empty();
-    let request =
-        api::CreateAccountRequest { account_id: login.clone(), password: password.text.clone(), account: Some(args.account()) };
+    let request = api::CreateAccountRequest {
+        account_id: login.clone(),
+        password: password.text.clone(),
+        account: Some(args.account()),
+    };
     answer(client::accounts(socket).await?.create_account(request)).await?;
     writeln!(terminal.stdout, "Account {login} is made.")?;
     if silent {
-        writeln!(terminal.stdout, "It may not send yet: it has no domain and no address. Remove it, and add it with --domain.")?;
+        writeln!(
+            terminal.stdout,
+            "It may not send yet: it has no domain and no address. Remove it, and add it with --domain."
+        )?;
     }
     password.show(&login, terminal)
 }

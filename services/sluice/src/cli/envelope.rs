@@ -59,18 +59,21 @@ pub(super) fn write_block(envelope: &api::QueuedEnvelope, now: UnixMs, out: &mut
 }
 
 fn facts(envelope: &api::QueuedEnvelope, now: UnixMs) -> Vec<(&'static str, String)> {
-    let sender = if envelope.mail_from.is_empty() { "<> (the null sender)" } else { &envelope.mail_from };
+    // Of mail that has ended only the end is kept: sender and size may be gone.
+    let ended = envelope.ended_ms > 0;
+    let sender = if envelope.mail_from.is_empty() && !ended { "<> (the null sender)" } else { &envelope.mail_from };
+    let size = if envelope.size == 0 && ended { String::new() } else { size(envelope.size) };
     let accepted = UnixMs(envelope.accepted_ms);
     let mut facts = vec![
         ("from", sender.to_owned()),
         ("account", with(&format!("{}, lane {}", envelope.account, envelope.lane), ", pool ", &envelope.pool)),
         ("campaign", envelope.campaign.clone()),
         ("domain", envelope.domain.clone()),
-        ("size", size(envelope.size)),
+        ("size", size),
         ("accepted", format!("{} ({})", utc(accepted), ago(accepted, now))),
         ("attempts", count(envelope.attempts.into())),
     ];
-    if envelope.ended_ms == 0 && envelope.expires_ms > 0 {
+    if !ended && envelope.expires_ms > 0 {
         let expires = UnixMs(envelope.expires_ms);
         facts.push(("given up", format!("{} ({}), unless it is delivered before", utc(expires), until(expires, now))));
     }
@@ -99,7 +102,7 @@ pub(super) fn to_json(envelope: &api::QueuedEnvelope) -> Value {
         "lane": envelope.lane,
         "pool": text(&envelope.pool),
         "campaign": text(&envelope.campaign),
-        "mail_from": envelope.mail_from,
+        "mail_from": if envelope.ended_ms > 0 { text(&envelope.mail_from) } else { Value::from(&*envelope.mail_from) },
         "domain": envelope.domain,
         "recipients": envelope.recipients.iter().map(recipient).collect::<Vec<_>>(),
         "size": envelope.size,
@@ -193,6 +196,17 @@ mod tests {
   recipient b@one.example: delivered: 250 2.0.0 Ok
 ";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn nothing_is_claimed_of_what_is_not_kept() {
+        let mut out = Vec::new();
+        let gone = api::QueuedEnvelope { mail_from: String::new(), size: 0, ..envelope("delivered", "250 Ok") };
+        write_block(&gone, NOW, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(!text.contains("  from ") && !text.contains("  size ") && !text.contains("given up"), "{text}");
+        let bounce = api::QueuedEnvelope { mail_from: String::new(), ..envelope("waiting", "") };
+        assert!(facts(&bounce, NOW).contains(&("from", "<> (the null sender)".to_owned())));
     }
 
     #[test]

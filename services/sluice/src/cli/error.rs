@@ -84,11 +84,9 @@ fn plain(status: &Status) -> String {
 fn of_status(code: Code) -> ExitCode {
     match code {
         Code::Ok => ExitCode::Ok,
-        Code::InvalidArgument
-        | Code::NotFound
-        | Code::AlreadyExists
-        | Code::OutOfRange
-        | Code::FailedPrecondition => ExitCode::Data,
+        Code::InvalidArgument | Code::NotFound | Code::AlreadyExists | Code::OutOfRange | Code::FailedPrecondition => {
+            ExitCode::Data
+        }
         Code::PermissionDenied | Code::Unauthenticated => ExitCode::NoPermission,
         Code::ResourceExhausted | Code::Aborted | Code::DeadlineExceeded => ExitCode::Temporary,
         Code::Unavailable | Code::Cancelled | Code::Unimplemented => ExitCode::Unavailable,
@@ -103,7 +101,8 @@ mod tests {
 
     #[test]
     fn each_failure_names_the_mend_and_has_its_code() {
-        let socket = |kind: io::ErrorKind| CliError::Unreachable { socket: "d/control.sock".into(), source: kind.into() };
+        let socket =
+            |kind: io::ErrorKind| CliError::Unreachable { socket: "d/control.sock".into(), source: kind.into() };
         let id = QueueId::parse("01JDCMZ5P3W7Y2M4Q8R6T0A000").unwrap();
         for (error, words, code) in [
             (socket(io::ErrorKind::NotFound), "start it with `sluice run`, or name another socket with --socket", 69),

@@ -135,7 +135,10 @@ mod tests {
         for (n, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(count(n), text);
         }
-        assert_eq!((counted(1, "envelope"), counted(2_000, "envelope")), ("1 envelope".into(), "2,000 envelopes".into()));
+        assert_eq!(
+            (counted(1, "envelope"), counted(2_000, "envelope")),
+            ("1 envelope".into(), "2,000 envelopes".into())
+        );
     }
 
     #[test]

@@ -12,10 +12,11 @@ mod queue;
 mod table;
 mod version;
 
+use std::ffi::OsString;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use sluice_daemon::ExitCode;
 use sluice_mail::UnixMs;
 
@@ -62,6 +63,9 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Say whether the configuration is good, and start nothing
     CheckConfig,
+    /// Print docs/configuration.md
+    #[command(hide = true)]
+    ConfigReference,
     /// Who may send
     #[command(subcommand)]
     Account(account::Command),
@@ -135,11 +139,22 @@ pub(crate) struct Terminal<'a> {
 
 /// Reads the process's arguments. Help, version and complaints are printed here; the code is what to end with then.
 pub(crate) fn parse() -> Result<Cli, ExitCode> {
-    Cli::try_parse().map_err(|error| {
+    read(std::env::args_os()).map_err(|error| {
         // Where nobody listens nothing more can be said.
         let _ = error.print();
         if error.use_stderr() { ExitCode::Usage } else { ExitCode::Ok }
     })
+}
+
+fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let cli = Cli::try_parse_from(arguments)?;
+    if let Command::Queue(args) = &cli.command
+        && let Some(option) = args.misplaced()
+    {
+        let words = format!("{option} belongs behind the subcommand, as in `sluice queue list {option}`");
+        return Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, words));
+    }
+    Ok(cli)
 }
 
 /// A command for a running server.

@@ -17,10 +17,11 @@ use super::{CliError, Terminal};
 
 /// Most envelopes of one list, so that it fits in memory.
 const LIST_MAX: u64 = 100_000;
+/// Domains of a summary that says nothing else.
+const DOMAINS: i32 = 50;
 
 /// `sluice queue`.
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct QueueArgs {
     #[command(subcommand)]
     command: Option<Command>,
@@ -53,9 +54,9 @@ struct Filter {
 struct SummaryArgs {
     #[command(flatten)]
     filter: Filter,
-    /// Most domains to show, those with the most mail first
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    max: u32,
+    /// Most domains to show, those with the most mail first [default: 50]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    max: Option<i32>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -100,6 +101,22 @@ struct RetryArgs {
     all: bool,
 }
 
+impl QueueArgs {
+    /// An option of the summary that stands before a subcommand, where it would be ignored. Not clap's
+    /// `args_conflicts_with_subcommands`, which would refuse the global options there too.
+    pub(super) fn misplaced(&self) -> Option<&'static str> {
+        let SummaryArgs { filter: Filter { domain, account }, max, json } = &self.summary;
+        let given = [
+            (domain.is_some(), "--domain"),
+            (account.is_some(), "--account"),
+            (max.is_some(), "--max"),
+            (*json, "--json"),
+        ];
+        self.command.as_ref()?;
+        given.into_iter().find_map(|(is_given, name)| is_given.then_some(name))
+    }
+}
+
 /// Does what `args` say on the server at `socket`.
 pub(super) async fn run(args: QueueArgs, socket: &Path, terminal: &mut Terminal<'_>) -> Result<(), CliError> {
     match args.command {
@@ -113,7 +130,7 @@ pub(super) async fn run(args: QueueArgs, socket: &Path, terminal: &mut Terminal<
 async fn summarize(args: SummaryArgs, socket: &Path, terminal: &mut Terminal<'_>) -> Result<(), CliError> {
     let filtered = args.filter.domain.is_some() || args.filter.account.is_some();
     let (domain, account) = args.filter.texts();
-    let request = api::SummarizeQueueRequest { domain, account, max_domains: i32::try_from(args.max).unwrap_or(i32::MAX) };
+    let request = api::SummarizeQueueRequest { domain, account, max_domains: args.max.unwrap_or(DOMAINS) };
     let summary = answer(client::queues(socket).await?.summarize_queue(request)).await?;
     if args.json {
         Ok(writeln!(terminal.stdout, "{}", summary_json(&summary))?)
@@ -161,7 +178,9 @@ async fn show(args: &ShowArgs, socket: &Path, terminal: &mut Terminal<'_>) -> Re
     let request = api::GetEnvelopesRequest { queue_id: args.id.to_string() };
     let envelopes = match answer(client::queues(socket).await?.get_envelopes(request)).await {
         Ok(found) if found.envelopes.is_empty() => return Err(CliError::UnknownMail(args.id)),
-        Err(CliError::Refused(status)) if status.code() == Code::NotFound => return Err(CliError::UnknownMail(args.id)),
+        Err(CliError::Refused(status)) if status.code() == Code::NotFound => {
+            return Err(CliError::UnknownMail(args.id));
+        }
         found => found?.envelopes,
     };
     if args.json {
@@ -203,8 +222,7 @@ fn write_summary(
     let sum = |part: fn(&api::DomainSummary) -> u64| summary.domains.iter().map(part).sum::<u64>();
     let listed = (sum(|d| d.ready), sum(|d| d.active), sum(|d| d.waiting));
     // The server's totals are of the whole queue, whatever was asked for.
-    let (ready, active, waiting) =
-        if filtered { listed } else { (summary.ready, summary.active, summary.waiting) };
+    let (ready, active, waiting) = if filtered { listed } else { (summary.ready, summary.active, summary.waiting) };
     let total = ready + active + waiting;
     if total == 0 && summary.domains.is_empty() {
         return Ok(writeln!(out, "{}", if filtered { "Nothing waits." } else { "The queue is empty." })?);
@@ -281,7 +299,11 @@ fn to(envelope: &api::QueuedEnvelope) -> String {
 /// A block for each envelope, below a line for each when there are several.
 fn write_message(envelopes: &[api::QueuedEnvelope], now: UnixMs, out: &mut dyn Write) -> Result<(), CliError> {
     if envelopes.len() > 1 {
-        writeln!(out, "{} of this message, one for each recipient domain:\n", counted(envelopes.len() as u64, "envelope"))?;
+        writeln!(
+            out,
+            "{} of this message, one for each recipient domain:\n",
+            counted(envelopes.len() as u64, "envelope")
+        )?;
         for e in envelopes {
             writeln!(out, "  {}: {}", e.domain, standing(e, now))?;
         }
@@ -356,8 +378,7 @@ two.example      1       0        0  -              2 h ago
 
     #[test]
     fn the_list_names_one_recipient_or_counts_them() {
-        let recipient =
-            |a: &str| api::RecipientState { address: a.into(), state: "open".into(), reply: String::new() };
+        let recipient = |a: &str| api::RecipientState { address: a.into(), state: "open".into(), reply: String::new() };
         let one = api::QueuedEnvelope { recipients: vec![recipient("a@one.example")], ..Default::default() };
         let two = api::QueuedEnvelope {
             domain: "one.example".into(),

@@ -13,11 +13,15 @@ use sluice_daemon::{AdminConfig, LogConfig, check_level};
 use sluice_mail::Domain;
 
 use crate::cli::{Cli, Override};
+use crate::first_start::Listener;
 use crate::sandbox;
 
 pub(crate) use reference::reference;
 pub(crate) use spool::RawSpool;
 pub(crate) use tls::{Certificate, RawTls};
+
+/// Octets that the ingress adds to a message at most: Received, Date, Message-ID.
+const ADDED_MAX: u64 = 64 << 10;
 
 /// Keys that stand in no section, so that their environment variables have no `__`.
 const SCALARS: [&str; 2] = ["hostname", "data_dir"];
@@ -90,6 +94,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) certificate: Certificate,
     pub(crate) ingress: sluice_ingress::Config,
+    /// The listeners of `ingress`, in its order.
+    pub(crate) listeners: Vec<Listener>,
     pub(crate) spool: sluice_spool::disk::Config,
     pub(crate) delivery: sluice_delivery::Config,
     pub(crate) control_socket: PathBuf,
@@ -137,6 +143,15 @@ impl Sources {
         self.read(Layers::of_text(&self.path.display().to_string(), text)?)
     }
 
+    /// What was read, in words.
+    pub(crate) fn shown(&self) -> String {
+        if self.path.exists() {
+            format!("{}", self.path.display())
+        } else {
+            format!("There is no {}: the configuration of defaults, environment and flags", self.path.display())
+        }
+    }
+
     fn read(&self, mut layers: Layers) -> Result<Config, ConfigError> {
         layers.overlay_env(self.environment.iter().cloned(), &SCALARS)?;
         for flag in &self.overrides {
@@ -154,7 +169,9 @@ fn from_working_folder(flag: &Override) -> String {
     let text = flag.value.parse::<toml::Value>().ok().and_then(|v| v.as_str().map(str::to_owned));
     let path = text.unwrap_or_else(|| flag.value.clone());
     match std::path::absolute(&path) {
-        Ok(absolute) if PATHS.contains(&flag.key.as_str()) => toml::Value::from(&*absolute.to_string_lossy()).to_string(),
+        Ok(absolute) if PATHS.contains(&flag.key.as_str()) => {
+            toml::Value::from(&*absolute.to_string_lossy()).to_string()
+        }
         Ok(_) | Err(_) => flag.value.clone(),
     }
 }
@@ -173,10 +190,14 @@ impl Config {
             has_certificate: true,
         };
         check_level(&raw.log.level)?;
+        // What the ingress adds to a message has room as well.
+        let max_message = raw.ingress.max_message_size.0.saturating_add(ADDED_MAX);
+        let listeners = raw.ingress.listeners.iter().map(|l| Listener { address: l.address, tls: l.tls }).collect();
         Ok(Self {
+            listeners,
             certificate: Certificate::new(raw.tls, base, &data_dir).map_err(|e| e.within("tls"))?,
             ingress: sluice_ingress::Config::new(raw.ingress, around).map_err(|e| e.within("ingress"))?,
-            spool: raw.spool.checked(&data_dir).map_err(|e| e.within("spool"))?,
+            spool: raw.spool.checked(&data_dir, max_message).map_err(|e| e.within("spool"))?,
             delivery,
             control_socket: raw.control.socket.map_or_else(|| data_dir.join("control.sock"), |path| base.join(path)),
             admin: raw.admin,

@@ -10,6 +10,7 @@ use sluice_registry::{LogError, RegistryError};
 use sluice_spool::disk::OpenError;
 use sluice_wire::tls::TlsError;
 
+use crate::first_start::SetupError;
 use crate::sandbox::SandboxError;
 
 /// Why the server does not start or cannot go on.
@@ -56,9 +57,17 @@ pub(crate) enum RunError {
     /// Certificate or key cannot be used.
     #[error("{0}: tls.certificate and tls.key must name PEM files that belong together and that this user may read")]
     Certificate(#[from] TlsError),
-    /// A certificate could not be made.
-    #[error("cannot make a certificate: {0}: set tls.certificate and tls.key to files of your own")]
-    MakeCertificate(#[from] rcgen::Error),
+    /// Something that this start makes could not be made.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The socket of the command line cannot be made.
+    #[error("cannot listen on {}: {source}: set control.socket to another path", path.display())]
+    Socket {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The accounts cannot be read or written.
     #[error("accounts in {}: {source}", path.display())]
     Accounts {
@@ -106,7 +115,9 @@ impl RunError {
     /// What the process ends with.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::Logs(_) | Self::MakeCertificate(_) | Self::Dns(_) => ExitCode::Config,
+            Self::Config(_) | Self::Logs(_) | Self::Dns(_) => ExitCode::Config,
+            Self::Setup(error) => error.exit_code(),
+            Self::Socket { source, .. } => ExitCode::of_io(source, ExitCode::CannotCreate),
             Self::Listen { source, .. } => ExitCode::of_io(source, ExitCode::Unavailable),
             Self::File { source, .. } => ExitCode::of_io(source, ExitCode::CannotCreate),
             Self::Locked { .. } => ExitCode::Temporary,
@@ -188,7 +199,9 @@ fn mend(error: &io::Error) -> &'static str {
             ": let the user that runs sluice write there, or set another place (data_dir, --config)"
         }
         io::ErrorKind::NotFound => ": make the folder that it is to be in",
-        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => ": move away what is there, or set data_dir to another place",
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            ": move away what is there, or set data_dir to another place"
+        }
         _ => "",
     }
 }

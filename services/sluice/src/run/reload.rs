@@ -1,0 +1,48 @@
+//! SIGHUP: what can be exchanged while running is read again.
+
+use std::sync::Arc;
+
+use sluice_daemon::LogGuard;
+use sluice_mail::Clock;
+use sluice_wire::tls::ServerTls;
+use tokio::sync::watch;
+use tracing::{error, info};
+
+use super::routes::SwapRoutes;
+use crate::config::Sources;
+
+/// What is exchanged: routes, log level, certificate.
+pub(super) struct Reload {
+    pub(super) sources: Sources,
+    pub(super) clock: Arc<dyn Clock>,
+    /// `None` in the sandbox, which has one route that stays.
+    pub(super) routes: Option<Arc<SwapRoutes>>,
+    pub(super) tls: Arc<ServerTls>,
+    pub(super) logs: Arc<LogGuard>,
+}
+
+impl Reload {
+    /// Reloads at each change of `asked`, until its sender is gone.
+    pub(super) async fn run(self, mut asked: watch::Receiver<u64>) {
+        while asked.changed().await.is_ok() {
+            match self.once() {
+                Ok(()) => {
+                    info!("routes, log level and certificate were read again; other keys hold from the next start")
+                }
+                Err(why) => error!(%why, "nothing was reloaded; what was in use stays in use"),
+            }
+        }
+    }
+
+    /// Everything or nothing.
+    fn once(&self) -> Result<(), String> {
+        let config = self.sources.load().map_err(|e| e.to_string())?;
+        let routes = config.delivery.routes(&self.clock).map_err(|e| e.to_string())?;
+        self.tls.reload().map_err(|e| e.to_string())?;
+        self.logs.set_level(&config.log.level).map_err(|e| e.to_string())?;
+        if let Some(current) = &self.routes {
+            current.set(routes);
+        }
+        Ok(())
+    }
+}
