@@ -1,10 +1,12 @@
 //! The wire formats: generated protobuf code, and the only conversions between it and the words of `sluice-mail`.
 
 mod convert;
+mod rpc;
 #[cfg(test)]
 mod tests;
 
 pub use convert::ConvertError;
+pub use rpc::{FieldViolation, bad_request, field_violations};
 
 /// `sluice.record.v1`: what is kept in logs.
 #[allow(

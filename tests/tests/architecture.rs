@@ -45,7 +45,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("mimalloc", &["sluice"]),
     ("prost", &["proto", "registry", "spool"]),
     ("rcgen", &["sluice"]),
-    ("rustix", &["spool"]),
+    ("rustix", &["daemon", "spool"]),
     ("rustls", &["wire"]),
     ("socket2", &["wire"]),
     ("tokio-rustls", &["wire"]),

@@ -9,6 +9,7 @@ mod clock;
 mod exit;
 mod health;
 mod logs;
+mod machine;
 mod signals;
 
 pub use admin::{AdminConfig, serve_admin};
@@ -16,4 +17,5 @@ pub use clock::SystemClock;
 pub use exit::ExitCode;
 pub use health::{Health, Status};
 pub use logs::{LogConfig, LogFormat, LogGuard, check_level, start_logs};
+pub use machine::{machine_name, raise_file_limit};
 pub use signals::Signals;

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::fmt::MakeWriter;
@@ -15,6 +16,9 @@ use crate::config::{Documented, Key, KeyError};
 /// Octets of lines that may wait for standard error, per process. When it does not take them in time, lines are
 /// dropped and counted: a stalled terminal or pipe must not stop mail.
 const WAITING_MAX: usize = 4 << 20;
+
+/// How long a line may wait for others to be written with it.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// The `[log]` section.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
@@ -155,6 +159,9 @@ impl Shared {
                 while waiting.octets.is_empty() && !waiting.closed {
                     waiting = self.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner);
                 }
+                // Lines of the same moment share a write and a wake-up.
+                let gathered = self.wake.wait_timeout_while(waiting, GATHER, |waiting| !waiting.closed);
+                let (mut waiting, _) = gathered.unwrap_or_else(PoisonError::into_inner);
                 std::mem::swap(&mut batch, &mut waiting.octets);
                 (std::mem::take(&mut waiting.dropped), waiting.closed)
             };

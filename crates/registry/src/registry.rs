@@ -153,7 +153,7 @@ impl Registry {
         self.put(Account { id: id.into(), rules, credentials: vec![credential], version: 1 }).await
     }
 
-    /// Deletes an account; whoever is logged in may finish their session.
+    /// Deletes an account; whoever is logged in may finish the message they have begun, until the next MAIL.
     pub async fn delete_account(&self, id: &str) -> Result<(), RegistryError> {
         let _writing = self.writing.lock().await;
         self.existing(id)?;

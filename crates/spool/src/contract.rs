@@ -263,7 +263,7 @@ async fn fates(engine: &impl Engine, reader: &str) -> Vec<Fate> {
 }
 
 /// The first envelope of message `number`.
-fn id(number: u64) -> QueueId {
+pub(crate) fn id(number: u64) -> QueueId {
     QueueId::new(START, number, 0)
 }
 
@@ -272,19 +272,19 @@ fn host(domain: &str) -> Host {
 }
 
 /// A small message for one domain.
-fn mail(number: u64, domain: &str) -> NewMessage {
+pub(crate) fn mail(number: u64, domain: &str) -> NewMessage {
     message(number, &[domain], format!("Subject: {number}\r\n\r\nTo {domain}\r\n").into_bytes())
 }
 
 /// A message with an envelope for each domain.
-fn message(number: u64, domains: &[&str], body: Vec<u8>) -> NewMessage {
+pub(crate) fn message(number: u64, domains: &[&str], body: Vec<u8>) -> NewMessage {
     let body = Bytes::from(body);
     let envelopes = domains.iter().zip(0..).map(|(domain, index)| envelope(id(number).envelope(index), domain, &body));
     NewMessage { envelopes: envelopes.collect(), body }
 }
 
 /// Octets that differ from place to place, so that a body cut or shifted is another.
-fn octets(len: usize, seed: u8) -> Vec<u8> {
+pub(crate) fn octets(len: usize, seed: u8) -> Vec<u8> {
     (0..len).map(|i| (i.wrapping_mul(31) >> 3) as u8 ^ seed).collect()
 }
 
@@ -316,7 +316,7 @@ pub(crate) fn envelope(queue_id: QueueId, domain: &str, body: &Bytes) -> Envelop
 }
 
 /// The envelope after an attempt that delivered to its first recipient and left the others waiting.
-fn after_attempt(envelope: &Envelope) -> Box<Envelope> {
+pub(crate) fn after_attempt(envelope: &Envelope) -> Box<Envelope> {
     let mut envelope = envelope.clone();
     envelope.generation += 1;
     envelope.attempts += 1;
@@ -328,12 +328,12 @@ fn after_attempt(envelope: &Envelope) -> Box<Envelope> {
 }
 
 /// A report to the sender about `envelope`.
-fn notification(about: &Envelope, number: u64, body: &Bytes) -> Box<Envelope> {
+pub(crate) fn notification(about: &Envelope, number: u64, body: &Bytes) -> Box<Envelope> {
     let report = envelope(id(number), "example.com", body);
     Box::new(Envelope { mail_from: None, account: about.account.clone(), ..report })
 }
 
-fn done(envelope: &Envelope) -> Decision {
+pub(crate) fn done(envelope: &Envelope) -> Decision {
     Decision::Done(Box::new(fate(envelope, FateKind::Delivered)))
 }
 

@@ -1,6 +1,6 @@
 //! Errors as gRPC statuses: one place, one match an error.
 
-use prost::Message;
+use sluice_proto::{FieldViolation, bad_request};
 use sluice_registry::{RegistryError, Violation};
 use sluice_spool::BodyError;
 use tonic::{Code, Status};
@@ -33,59 +33,22 @@ pub(crate) fn invalid(violations: &[Violation]) -> Status {
     let each: Vec<String> = violations.iter().map(|v| format!("{}: {}", v.field, v.problem)).collect();
     let words = each.join("; ");
     let field = |v: &Violation| FieldViolation { field: v.field.clone(), description: v.problem.clone() };
-    let bad = BadRequest { field_violations: violations.iter().map(field).collect() };
-    let detail = Any { type_url: "type.googleapis.com/google.rpc.BadRequest".into(), value: bad.encode_to_vec() };
-    let details = RpcStatus { code: Code::InvalidArgument as i32, message: words.clone(), details: vec![detail] };
-    Status::with_details(Code::InvalidArgument, words, details.encode_to_vec().into())
-}
-
-/// `google.rpc.Status`, which gRPC's error details are made of.
-#[derive(Clone, PartialEq, Message)]
-struct RpcStatus {
-    #[prost(int32, tag = "1")]
-    code: i32,
-    #[prost(string, tag = "2")]
-    message: String,
-    #[prost(message, repeated, tag = "3")]
-    details: Vec<Any>,
-}
-
-/// `google.protobuf.Any`.
-#[derive(Clone, PartialEq, Message)]
-struct Any {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
-}
-
-/// `google.rpc.BadRequest`.
-#[derive(Clone, PartialEq, Message)]
-struct BadRequest {
-    #[prost(message, repeated, tag = "1")]
-    field_violations: Vec<FieldViolation>,
-}
-
-/// `google.rpc.BadRequest.FieldViolation`.
-#[derive(Clone, PartialEq, Message)]
-struct FieldViolation {
-    #[prost(string, tag = "1")]
-    field: String,
-    #[prost(string, tag = "2")]
-    description: String,
+    let details = bad_request(&words, violations.iter().map(field).collect());
+    Status::with_details(Code::InvalidArgument, words, details.into())
 }
 
 #[cfg(test)]
 mod tests {
+    use sluice_proto::field_violations;
+
     use super::*;
 
     #[test]
     fn every_violation_is_in_the_words_and_in_the_details() {
         let status = invalid(&[Violation::new("a", "too long"), Violation::new("b.c", "empty")]);
         assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "a: too long; b.c: empty"));
-        let details = RpcStatus::decode(status.details()).unwrap();
-        let bad = BadRequest::decode(&*details.details[0].value).unwrap();
-        let fields: Vec<_> = bad.field_violations.iter().map(|v| (v.field.as_str(), v.description.as_str())).collect();
+        let violations = field_violations(status.details());
+        let fields: Vec<_> = violations.iter().map(|v| (v.field.as_str(), v.description.as_str())).collect();
         assert_eq!(fields, [("a", "too long"), ("b.c", "empty")]);
     }
 }

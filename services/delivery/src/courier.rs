@@ -109,16 +109,19 @@ impl Courier {
         may
     }
 
+    /// An attempt to deliver the envelope begins, if it may; its connection may have to be begun more than once.
+    pub(crate) fn begin(&self, job: &mut Job) -> bool {
+        let may = self.may_send(job);
+        if may && !std::mem::replace(&mut job.is_begun, true) && job.envelope().attempts == 0 {
+            self.shared.telemetry.first_attempt(job.envelope(), self.shared.clock.wall());
+        }
+        may
+    }
+
     /// Tries the hosts of the job's route, and serves the first that answers for as long as there is work for it.
     /// Gives a job that has to begin on a fresh connection.
     async fn attempt(&mut self, mut job: Job) -> Option<Job> {
-        if !self.may_send(&job) {
-            return None;
-        }
-        if let Err(error) = self.shared.load_body(&mut job).await {
-            self.shared.telemetry.body_unreadable(job.envelope(), &error);
-            let failure = Failure::new(Stage::Body, Cause::Io(error.to_string()));
-            self.conclude_all(job, failure, Where::default()).await;
+        if !self.begin(&mut job) {
             return None;
         }
         let config = &self.shared.config;
@@ -201,7 +204,8 @@ impl Courier {
         self.conclude_all(job, failure, at).await;
     }
 
-    async fn conclude_all(&mut self, job: Job, failure: Failure, at: Where) {
+    /// All open recipients failed in one way.
+    pub(crate) async fn conclude_all(&mut self, job: Job, failure: Failure, at: Where) {
         let open = job.envelope().open_recipients().count();
         self.conclude(job, vec![Err(failure); open], at).await;
     }

@@ -18,13 +18,15 @@ pub(crate) struct Job {
     pub(crate) route: Arc<Route>,
     /// How often it was begun on a connection that turned out to be gone.
     pub(crate) restarts: u8,
+    /// Whether it was told of as begun.
+    pub(crate) is_begun: bool,
     /// Its share of the memory for large bodies, while it holds one.
     pub(crate) room: Option<OwnedSemaphorePermit>,
 }
 
 impl Job {
     pub(crate) fn new(work: Box<Work>, route: Arc<Route>) -> Self {
-        Self { work, route, restarts: 0, room: None }
+        Self { work, route, restarts: 0, is_begun: false, room: None }
     }
 
     pub(crate) fn id(&self) -> WorkId {

@@ -2,19 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-use sluice_mail::{Cause, Failure};
-use sluice_queue::{Feedback, Next, speaks_of_site, try_next_host, worth_a_fresh_connection};
+use sluice_mail::{Cause, Failure, Stage};
+use sluice_queue::{Diverted, Feedback, Next, speaks_of_site, try_next_host, worth_a_fresh_connection};
 use sluice_route::Target;
 use sluice_smtp::client::{TransactionId, TransactionResult};
 use sluice_wire::client::{Connection, Content, Progress};
 
 use crate::courier::Courier;
 use crate::job::{Job, Where};
+use crate::shared::NoBody;
 
 /// How often an envelope is begun again on a fresh connection within one attempt.
 const RESTARTS_MAX: u8 = 2;
 /// A peer that took longer for its last message gets its envelopes one at a time.
 const QUICK: Duration = Duration::from_secs(1);
+/// How long a large message is put off when there is no memory for it.
+const NO_ROOM_PAUSE: Duration = Duration::from_secs(30);
 
 /// A connection that is being served.
 pub(crate) struct Line<'a> {
@@ -61,9 +64,9 @@ impl<'a> Line<'a> {
 
     /// Carries `first`, then whatever else there is for this host.
     pub(crate) async fn serve(mut self, first: Job) -> Served {
-        let mut current = match self.begin(first) {
+        let mut current = match self.begin_first(first).await {
             Ok(begun) => begun,
-            Err(job) => return Served::Fresh(job),
+            Err(served) => return served,
         };
         loop {
             let mut ahead = self.look_ahead();
@@ -89,16 +92,52 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// The first envelope, begun with the connection itself, so that its commands leave with the first reply. A large
+    /// one only when the peer is ready, so that it takes no memory while a peer keeps silent.
+    async fn begin_first(&mut self, job: Job) -> Result<Begun, Served> {
+        if job.work.body.is_some() {
+            return self.begin(job).map_err(Served::Fresh);
+        }
+        match self.connection.progress().await {
+            Progress::Ready => self.ready(),
+            Progress::Closed(Some(failure)) => return Err(Served::NextHost(job, failure)),
+            // Not reached: nothing was begun, and a session that is not ready does not end in peace.
+            Progress::Done(_) | Progress::Closed(None) => return Err(Served::Fresh(job)),
+        }
+        match self.load(job).await {
+            Some(job) => self.begin(job).map_err(Served::Fresh),
+            None => self.next().await,
+        }
+    }
+
+    fn ready(&mut self) {
+        self.is_ready = true;
+        self.courier.shared.telemetry.opened(Ok(()));
+    }
+
+    /// The job with its body in memory; `None` when that cannot be had now, and the job was dealt with.
+    async fn load(&mut self, mut job: Job) -> Option<Job> {
+        match self.courier.shared.load_body(&mut job).await {
+            Ok(()) => Some(job),
+            Err(NoBody::NoRoom) => {
+                self.courier.shared.divert(Diverted { item: job, eta: NO_ROOM_PAUSE });
+                None
+            }
+            Err(NoBody::Unreadable(error)) => {
+                self.courier.shared.telemetry.body_unreadable(job.envelope(), &error);
+                let failure = Failure::new(Stage::Body, Cause::Io(error.to_string()));
+                self.courier.conclude_all(job, failure, Where::default()).await;
+                None
+            }
+        }
+    }
+
     fn begin(&mut self, job: Job) -> Result<Begun, Job> {
         if !self.connection.can_begin() {
             return Err(job);
         }
-        let shared = &self.courier.shared;
-        if job.envelope().attempts == 0 && job.restarts == 0 {
-            shared.telemetry.first_attempt(job.envelope(), shared.clock.wall());
-        }
         match self.connection.begin(job.transaction()) {
-            Ok(id) => Ok(Begun { job, id, at: shared.clock.now(), result: None }),
+            Ok(id) => Ok(Begun { job, id, at: self.courier.shared.clock.now(), result: None }),
             Err(_) => Err(job),
         }
     }
@@ -112,8 +151,8 @@ impl<'a> Line<'a> {
         let target = &self.target;
         let accepts = |job: &Job| job.work.body.is_some() && job.route.leads_to(target);
         let (now, id) = (self.courier.shared.clock.now(), self.courier.id);
-        let job = self.courier.shared.dispatch(|dispatcher| dispatcher.ahead(now, id, &accepts))?;
-        if !self.courier.may_send(&job) {
+        let mut job = self.courier.shared.dispatch(|dispatcher| dispatcher.ahead(now, id, &accepts))?;
+        if !self.courier.begin(&mut job) {
             return None;
         }
         match self.begin(job) {
@@ -143,10 +182,7 @@ impl<'a> Line<'a> {
         self.connection.release(current.id, Content { body, may_finish });
         loop {
             match self.connection.progress().await {
-                Progress::Ready => {
-                    self.is_ready = true;
-                    self.courier.shared.telemetry.opened(Ok(()));
-                }
+                Progress::Ready => self.ready(),
                 Progress::Done(result) if result.id == current.id => return Some(result),
                 Progress::Done(result) => {
                     if let Some(ahead) = ahead.as_mut().filter(|ahead| ahead.id == result.id) {
@@ -199,14 +235,12 @@ impl<'a> Line<'a> {
             let target = &self.target;
             match self.courier.next(&|job| job.route.leads_to(target)) {
                 Next::Job(mut job) => {
-                    if !self.courier.may_send(&job) {
+                    if !self.courier.begin(&mut job) {
                         continue;
                     }
-                    if job.work.body.is_none() && self.courier.shared.load_body(&mut job).await.is_err() {
-                        // The attempt that begins now finds the same, and says so.
-                        return Err(Served::Fresh(job));
+                    if let Some(job) = self.load(job).await {
+                        return self.begin(job).map_err(Served::Fresh);
                     }
-                    return self.begin(job).map_err(Served::Fresh);
                 }
                 Next::Idle => {
                     if !self.idle().await {

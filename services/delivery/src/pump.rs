@@ -25,6 +25,7 @@ const RESOLVING_MAX: usize = 200;
 
 /// Runs until shutdown, or until the log cannot be written any more.
 pub(crate) async fn run(shared: &Arc<Shared>, mut shutdown: watch::Receiver<bool>) -> Result<(), DeliveryError> {
+    let _cut_off = CutOff(shared);
     let mut lobby = Lobby::new(shared.clone());
     let source = shared.source.clone();
     let mut tick = tokio::time::interval(TICK);
@@ -53,6 +54,15 @@ pub(crate) async fn run(shared: &Arc<Shared>, mut shutdown: watch::Receiver<bool
     tokio::select! {
         error = &mut poison => Err(DeliveryError::Spool(error)),
         () = shared.wait_for_couriers(shared.config.drain_timeout) => Ok(()),
+    }
+}
+
+/// However the pump ends, no connection outlives it.
+struct CutOff<'a>(&'a Shared);
+
+impl Drop for CutOff<'_> {
+    fn drop(&mut self) {
+        self.0.cut_off();
     }
 }
 

@@ -23,6 +23,17 @@ use crate::telemetry::{Story, Telemetry};
 /// Octets per permit of the memory for large bodies.
 const PERMIT: u64 = 64 << 10;
 
+/// How long a connection waits for room for a large body, before it carries something else.
+const ROOM_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why a body is not in memory.
+pub(crate) enum NoBody {
+    /// There is no room for it now.
+    NoRoom,
+    /// It cannot be read.
+    Unreadable(BodyError),
+}
+
 /// Held by the pump and by each courier. The locks are never held across a wait: the dispatcher's is taken twice
 /// per envelope for well under a microsecond, the others once per connection.
 pub(crate) struct Shared {
@@ -132,16 +143,18 @@ impl Shared {
         self.source.settle(id, outcome::decision(envelope, info, wall, retry_in))
     }
 
-    /// The job's body into memory, unless it is there. A large one waits for room.
-    pub(crate) async fn load_body(&self, job: &mut Job) -> Result<(), BodyError> {
+    /// The job's body into memory, unless it is there. A large one waits a little for room.
+    pub(crate) async fn load_body(&self, job: &mut Job) -> Result<(), NoBody> {
         if job.work.body.is_some() {
             return Ok(());
         }
         let permits = u32::try_from(u64::from(job.envelope().size).div_ceil(PERMIT)).unwrap_or(u32::MAX);
-        let permits = permits.clamp(1, self.room_permits);
-        // The semaphore is never closed.
-        job.room = self.room.clone().acquire_many_owned(permits).await.ok();
-        job.work.body = Some(self.source.body(job.id()).await?);
+        let room = self.room.clone().acquire_many_owned(permits.clamp(1, self.room_permits));
+        job.room = match tokio::time::timeout(ROOM_PATIENCE, room).await {
+            Ok(Ok(room)) => Some(room),
+            Ok(Err(_)) | Err(_) => return Err(NoBody::NoRoom),
+        };
+        job.work.body = Some(self.source.body(job.id()).await.map_err(NoBody::Unreadable)?);
         Ok(())
     }
 
@@ -175,6 +188,12 @@ impl Shared {
 
     pub(crate) fn door(&self, conn: ConnId) -> Arc<Notify> {
         lock(&self.doors).entry(conn).or_default().clone()
+    }
+
+    /// Cuts off all connections.
+    pub(crate) fn cut_off(&self) {
+        let couriers = std::mem::take(&mut *lock(&self.couriers));
+        drop(couriers);
     }
 
     /// Waits until every connection has ended, `within` at most; what is left then is cut off.

@@ -158,12 +158,18 @@ impl Documented for RawConfig {
             "number",
             "Sessions at the same time from one client address; more are greeted with 421.",
         ),
-        Key::new("max_message_size", "size", "Octets of one message, announced as SIZE; larger ones get 552."),
+        Key::new(
+            "max_message_size",
+            "size",
+            "Octets of one message, announced as SIZE; larger ones get 552. Its header section may have 1 MiB, more \
+             gets 554.",
+        ),
         Key::new("max_recipients", "number", "Recipients of one message; more get 452. 100 to 1,000."),
         Key::new(
             "max_bytes_in_flight",
             "size",
-            "Octets of all messages being received or stored, per process; above it contents get 452.",
+            "Octets of all messages being received or stored, per process; above it contents get 452. At least twice \
+             `max_message_size`, as a message is there twice while fields are added and taken out.",
         ),
         Key::new(
             "max_bad_commands",
@@ -277,8 +283,9 @@ impl Config {
                 return Err(KeyError::new(key, "expected a time from 1s to 1d"));
             }
         }
-        if raw.max_bytes_in_flight < raw.max_message_size {
-            return Err(KeyError::new("max_bytes_in_flight", "expected max_message_size or more"));
+        // A message is held twice while it is prepared; with less than that the largest would never be taken.
+        if raw.max_bytes_in_flight.0 < 2 * raw.max_message_size.0 {
+            return Err(KeyError::new("max_bytes_in_flight", "expected twice max_message_size or more"));
         }
         let listeners = listeners(raw.listeners, around.has_certificate)?;
         let limits = Limits {

@@ -107,7 +107,10 @@ impl SessionHost {
     async fn keep(&mut self, submission: Box<Submission>) -> Result<QueueId, Refusal> {
         let begun = self.shared.clock.now();
         let sender = self.sender.take().ok_or_else(not_begun)?;
-        self.held.set(submission.content.body.len()).map_err(|_| over_budget())?;
+        // While it is prepared there are two copies of the message: as it came and as it is kept, which is longer by
+        // the few hundred octets that are added and not counted. The first is gone when `prepare` returns.
+        let octets = submission.content.body.len();
+        self.held.set(octets.saturating_mul(2)).map_err(|_| over_budget())?;
         let mail_from = sender_of(&submission).to_owned();
         let at = self.shared.clock.wall();
         let facts = Facts {
@@ -119,6 +122,8 @@ impl SessionHost {
             max_lifetime: self.shared.config.max_lifetime,
         };
         let message = prepare(*submission, &facts)?;
+        // Lowering never fails.
+        let _ = self.held.set(octets);
         let (domains, size) = (message.envelopes.len(), message.body.len());
         let recipients = message.envelopes.iter().map(|envelope| envelope.recipients.len()).sum();
         let accepted = self.shared.spool.enqueue(message).await.map_err(|e| not_kept(&e))?;

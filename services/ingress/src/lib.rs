@@ -11,6 +11,7 @@ mod reception;
 mod sender;
 mod shared;
 mod telemetry;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;

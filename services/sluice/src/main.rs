@@ -13,7 +13,7 @@ use std::process;
 use cli::{Cli, CliError, Command, Question, Terminal};
 use config::Sources;
 use sluice_daemon::config::ConfigError;
-use sluice_daemon::{ExitCode, SystemClock};
+use sluice_daemon::{ExitCode, SystemClock, raise_file_limit};
 use sluice_mail::Clock;
 
 #[global_allocator]
@@ -83,14 +83,6 @@ fn runtime(threads: bool) -> Result<tokio::runtime::Runtime, Failure> {
         false => tokio::runtime::Builder::new_current_thread(),
     };
     builder.enable_all().build().map_err(Failure::Runtime)
-}
-
-/// Every session takes a file descriptor: allows as many as the system lets this user have.
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    // Not being allowed to is no reason not to start.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 impl Failure {

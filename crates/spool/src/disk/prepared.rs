@@ -156,6 +156,8 @@ impl Prepared {
     fn finish(&self, inner: &mut Inner, path: &Path, file: Arc<dyn File>) -> io::Result<()> {
         let identity = Identity { segment: inner.next_id, salt: self.files.salt() };
         inner.next_id += 1;
+        // A segment's file that is shorter than it was made is damage: so its length is durable before its name.
+        file.sync()?;
         self.files.rename(path, &segment::path(&self.dir, identity.segment))?;
         self.files.sync_dir(&self.dir)?;
         segment::write_header(&*file, identity, self.capacity)?;

@@ -95,6 +95,9 @@ impl<'a> Folder<'a> {
                 return Err(OpenError::Newer { path, version, offset: 0 });
             }
             let len = file.size().map_err(|e| at(&path, e))?;
+            if len < DATA_START && !config.salvage {
+                return Err(OpenError::Corrupt { path, offset: len, problem: "the file is cut off in its header" });
+            }
             found.insert(id, Found { file, state, len });
         }
         Ok(Self { config, found, losses: Vec::new() })

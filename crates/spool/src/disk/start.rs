@@ -14,10 +14,10 @@ use super::index::SegmentInfo;
 use super::log::Log;
 use super::prepared::{Need, Prepared};
 use super::pump::Pump;
-use super::queue::{Done, Effect, Entry};
+use super::queue::{Done, Effect, Entry, Latch};
 use super::record;
 use super::recovery::{Recovered, recover};
-use super::segment::{DATA_START, Segment};
+use super::segment::DATA_START;
 use super::shared::Shared;
 use super::state::State;
 use super::tidy::Tidier;
@@ -70,6 +70,16 @@ pub(super) fn open(config: Config, files: Arc<dyn Files>, clock: Arc<dyn Clock>)
 /// After salvage: copies what was saved out of damaged segments, so that the next start finds no damage.
 fn give_up_damaged(disk: &Disk) {
     let losses = disk.losses();
+    if losses.is_empty() {
+        return;
+    }
+    // In a new segment, whose checkpoint does not name what is missing.
+    let latch = Latch::new();
+    latch.add();
+    let head = disk.shared.state().checkpoint(0, None);
+    let done = Done::Tidy(Arc::clone(&latch));
+    disk.shared.queue.push(Entry { frame: record::checkpoint(&head), effect: Effect::Checkpoint, done });
+    latch.wait();
     let mut tidier = Tidier::new(Arc::clone(&disk.shared), Box::new(|latch| latch.wait()));
     let mut segments: Vec<u32> = losses.iter().map(|loss| loss.segment).collect();
     segments.dedup();
@@ -118,7 +128,10 @@ pub(super) fn assemble(config: Config, files: Arc<dyn Files>, clock: Arc<dyn Clo
     let fresh = tail.is_none();
     let log = match tail {
         Some((segment, tail)) => {
-            Log::new(segment.clone(), append_at(&config, &segment, tail.end, tail.dirty), tail.lsn)
+            let appendable = !tail.dirty && losses.is_empty() && segment.capacity == config.segment_bytes;
+            // Nothing fits behind a full segment's capacity: the first frame begins the next one.
+            let at = if appendable { tail.end } else { segment.capacity };
+            Log::new(segment, at, tail.lsn)
         }
         None => first_segment(&prepared, &mut state, &dir)?,
     };
@@ -168,11 +181,6 @@ fn schedule_all(state: &mut State, now: sluice_mail::UnixMs) {
         }
     }
     schedule.tick(index, now, FIRST_TICK);
-}
-
-/// Where the log goes on: behind the end, or in the next segment when that place cannot be written again.
-fn append_at(config: &Config, segment: &Segment, end: u64, dirty: bool) -> u64 {
-    if dirty || segment.capacity != config.segment_bytes { segment.capacity } else { end }
 }
 
 fn first_segment(prepared: &Prepared, state: &mut State, dir: &Path) -> Result<Log, OpenError> {

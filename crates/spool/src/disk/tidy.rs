@@ -167,6 +167,9 @@ impl<'a> Tidier<'a> {
             self.push(&latch, frame, effect);
         }
         drop(state);
+        if !(self.wait)(&latch) {
+            return Err(Interrupted);
+        }
         self.shared.room.used.fetch_sub(end, Ordering::Relaxed);
         let path = segment::path(&self.shared.config.dir, id);
         self.shared.prepared.give(Old { path, file: segment.file, capacity: segment.capacity });
@@ -201,10 +204,12 @@ struct Copy<'t, 'a> {
 
 impl Copy<'_, '_> {
     fn all(&mut self, end: u64) -> Result<(), Interrupted> {
-        let mut scanner = Scanner::new(self.segment, DATA_START, end, Bodies::Skip);
-        if self.tidier.shared.config.salvage {
-            scanner = scanner.skipping_damage();
-        }
+        // What was skipped when the segment was replayed must be skipped now.
+        let mut scanner = if self.tidier.shared.config.salvage {
+            Scanner::new(self.segment, DATA_START, end, Bodies::Check).skipping_damage()
+        } else {
+            Scanner::new(self.segment, DATA_START, end, Bodies::Skip)
+        };
         loop {
             if self.tidier.shared.tidy.is_stopped() {
                 return Err(Interrupted);

@@ -42,7 +42,8 @@ pub trait Host: Send {
     /// Who is it? May take its time; the client is not read from meanwhile.
     fn authenticate(&mut self, login: Login) -> impl Future<Output = AuthAnswer> + Send;
 
-    /// Keeps the message. A positive answer means that it is durable.
+    /// Keeps the message. A positive answer means that it is durable. What [`Self::holding`] was told last counts until
+    /// the host itself counts the message; with the answer the host holds nothing of it any more.
     fn message(&mut self, submission: Box<Submission>) -> impl Future<Output = Answer> + Send;
 
     /// The session's content now holds so many octets of memory; `Err` refuses the rest of the content.
@@ -167,8 +168,7 @@ impl<H: Host> Driver<'_, H> {
     /// Does what the session asks until it asks no more, or ends.
     async fn answer_all(&mut self, mut now: Instant) -> Result<Option<CloseReason>, End> {
         loop {
-            self.tell_holding();
-            let Some(event) = self.session.poll_event() else {
+            let Some(event) = self.next_event() else {
                 return Ok(None);
             };
             match event {
@@ -183,6 +183,7 @@ impl<H: Host> Driver<'_, H> {
                 Event::Message(submission) => {
                     self.flush().await?;
                     let answer = self.host.message(submission).await;
+                    self.held = 0;
                     now = self.around.clock.now();
                     self.session.handle_answer(now, answer);
                 }
@@ -205,6 +206,17 @@ impl<H: Host> Driver<'_, H> {
                 self.session.handle_input(now, &mut self.input);
             }
         }
+    }
+
+    fn next_event(&mut self) -> Option<Event> {
+        let event = self.session.poll_event();
+        // The session has handed the content over, but it is still there: the host goes on from the last count.
+        if matches!(event, Some(Event::Message(_))) {
+            return event;
+        }
+        self.tell_holding();
+        // Content that the host refuses may be an event.
+        event.or_else(|| self.session.poll_event())
     }
 
     fn tell_holding(&mut self) {

@@ -35,9 +35,9 @@ impl Clock for RealClock {
     }
 }
 
-/// Takes everything and notes it.
+/// Takes everything and notes it, the counts of octets apart.
 #[derive(Clone, Default)]
-struct Notes(Arc<Mutex<Vec<String>>>);
+struct Notes(Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<usize>>>);
 
 impl Notes {
     fn note(&self, what: String) {
@@ -64,7 +64,8 @@ impl Host for Notes {
         Answer::Reply(Reply::new(250, EnhancedCode(2, 0, 0), "kept"))
     }
 
-    fn holding(&mut self, _octets: usize) -> Result<(), Reply> {
+    fn holding(&mut self, octets: usize) -> Result<(), Reply> {
+        self.1.lock().unwrap().push(octets);
         Ok(())
     }
 
@@ -185,6 +186,30 @@ async fn starttls_begins_anew_and_forgets_what_came_in_the_clear() {
         assert!(matches!(end, End::Closed(CloseReason::Quit)), "{end:?}");
         assert_eq!(notes, [word, "login a", "message of 280000 octets with ESMTPSA"]);
     }
+}
+
+#[tokio::test]
+async fn content_stays_counted_until_the_host_has_it() {
+    let mut served = serve_one(TlsUse::None, |_| ()).await;
+    exchange(&mut served.client, "EHLO a\r\n", "250 ").await;
+    let half = format!("{}\r\n", "x".repeat(98)).repeat(10);
+    for _ in 0..2 {
+        exchange(&mut served.client, "MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n", "354").await;
+        served.client.write_all(half.as_bytes()).await.unwrap();
+        let counts = Arc::clone(&served.notes.1);
+        // Also for the second message, although that is of the same size.
+        let counted = async {
+            while counts.lock().unwrap().pop_if(|octets| *octets == 1_000).is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, counted).await.unwrap();
+        exchange(&mut served.client, &format!("{half}.\r\n"), "250 2.0.0").await;
+        assert!(!counts.lock().unwrap().contains(&0), "given up before the host had it");
+    }
+    exchange(&mut served.client, "QUIT\r\n", "221").await;
+    let (_, notes) = served.end().await;
+    assert_eq!(notes, ["message of 2000 octets with ESMTP"; 2]);
 }
 
 #[tokio::test]

@@ -212,7 +212,9 @@ async fn what_expired_is_given_up_untried() {
 
 #[tokio::test]
 async fn a_broken_starttls_is_followed_by_the_clear_and_remembered() {
-    for answer in [say("220 2.0.0 go on\r\nthis is no handshake"), Answer::SayAndClose("220 2.0.0 go on".into()), Answer::Close] {
+    for answer in
+        [say("220 2.0.0 go on\r\nthis is no handshake"), Answer::SayAndClose("220 2.0.0 go on".into()), Answer::Close]
+    {
         let script = Script {
             ehlo: "250-peer.example\r\n250 STARTTLS".into(),
             on: Box::new(move |line, _| (line == "STARTTLS").then(|| answer.clone())),
@@ -315,6 +317,7 @@ struct Held {
     spool: Arc<Memory>,
     durable: watch::Receiver<Option<Result<(), SettleError>>>,
     ours: watch::Receiver<bool>,
+    readable: bool,
 }
 
 impl ShardSource for Held {
@@ -322,7 +325,10 @@ impl ShardSource for Held {
         self.spool.next()
     }
     fn body(&self, work: WorkId) -> BoxFuture<'_, Result<bytes::Bytes, BodyError>> {
-        self.spool.body(work)
+        match self.readable {
+            true => self.spool.body(work),
+            false => Box::pin(async { Err(BodyError::Unreadable("checksum".into())) }),
+        }
     }
     fn settle(&self, work: WorkId, decision: Decision) -> Ticket {
         let (ticket, mut durable) = (self.spool.settle(work, decision), self.durable.clone());
@@ -349,7 +355,8 @@ async fn the_next_content_waits_until_the_last_outcome_is_durable() {
         let peer = Peer::start(Script { ehlo: format!("250-peer\r\n{pipelining}"), ..Script::default() }).await;
         let (durable, held) = watch::channel(None);
         let (_ours, ours) = watch::channel(true);
-        let between = Box::new(|spool| Arc::new(Held { spool, durable: held, ours }) as Arc<dyn ShardSource>);
+        let between =
+            Box::new(|spool| Arc::new(Held { spool, durable: held, ours, readable: true }) as Arc<dyn ShardSource>);
         let bench = Bench::with(&[("example.net", &[peer.address])], |c| c.max_smtp_out = 1, between);
         for _ in 0..5 {
             bench.send("example.net", &["ann"], BODY).await;
@@ -369,7 +376,8 @@ async fn when_outcomes_cannot_be_written_nothing_more_is_sent_and_the_delivery_e
     let peer = Peer::start(Script::default()).await;
     let (durable, held) = watch::channel(None);
     let (_ours, ours) = watch::channel(true);
-    let between = Box::new(|spool| Arc::new(Held { spool, durable: held, ours }) as Arc<dyn ShardSource>);
+    let between =
+        Box::new(|spool| Arc::new(Held { spool, durable: held, ours, readable: true }) as Arc<dyn ShardSource>);
     let mut bench = Bench::with(&[("example.net", &[peer.address])], |c| c.max_smtp_out = 1, between);
     for _ in 0..20 {
         bench.send("example.net", &["ann"], BODY).await;
@@ -386,7 +394,9 @@ async fn nothing_is_sent_from_a_shard_that_is_not_ours() {
     let peer = Peer::start(on(|line, n| (line == "DATA" && n == 0).then(|| Answer::AtGate("354 go on".into())))).await;
     let (_durable, held) = watch::channel(Some(Ok(())));
     let (ours, still_ours) = watch::channel(true);
-    let between = Box::new(|spool| Arc::new(Held { spool, durable: held, ours: still_ours }) as Arc<dyn ShardSource>);
+    let between = Box::new(|spool| {
+        Arc::new(Held { spool, durable: held, ours: still_ours, readable: true }) as Arc<dyn ShardSource>
+    });
     let bench = Bench::with(&[("example.net", &[peer.address])], |_| {}, between);
     bench.send("example.net", &["ann"], BODY).await;
     peer.wait(|seen| seen.lines.iter().any(|l| l == "DATA")).await;
@@ -394,4 +404,37 @@ async fn nothing_is_sent_from_a_shard_that_is_not_ours() {
     peer.open_gate();
     let seen = peer.wait(|seen| seen.live == 0).await;
     assert!(seen.mails.is_empty(), "{:?}", seen.mails);
+}
+
+#[tokio::test]
+async fn when_outcomes_cannot_be_written_running_transactions_are_cut_off() {
+    let peer =
+        Peer::start(on(|line, n| (line == "." && n == 1).then(|| Answer::AtGate("250 2.0.0 kept".into())))).await;
+    let (durable, held) = watch::channel(None);
+    let (_ours, ours) = watch::channel(true);
+    let between =
+        Box::new(|spool| Arc::new(Held { spool, durable: held, ours, readable: true }) as Arc<dyn ShardSource>);
+    let mut bench = Bench::with(&[("example.net", &[peer.address])], |_| {}, between);
+    bench.send("example.net", &["ann"], BODY).await;
+    bench.send("example.net", &["bob"], BODY).await;
+    peer.wait(|seen| seen.mails.len() == 2).await;
+    durable.send_replace(Some(Err(SettleError::Poisoned("fdatasync: EIO".into()))));
+    assert!(bench.end().await.is_err());
+    peer.open_gate();
+    peer.wait(|seen| seen.live == 0).await;
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_waits_and_holds_up_nothing() {
+    let peer = Peer::start(Script::default()).await;
+    let (_durable, held) = watch::channel(Some(Ok(())));
+    let (_ours, ours) = watch::channel(true);
+    let between =
+        Box::new(|spool| Arc::new(Held { spool, durable: held, ours, readable: false }) as Arc<dyn ShardSource>);
+    let bench = Bench::with(&[("example.net", &[peer.address])], |c| c.max_smtp_out = 1, between);
+    let large = bench.send("example.net", &["ann"], &"x\r\n".repeat(100_000)).await;
+    let small = bench.send("example.net", &["bob"], BODY).await;
+    assert_eq!(bench.fate(small).await.kind, FateKind::Delivered);
+    let words = bench.waiting(large).await.last_reply.unwrap();
+    assert_eq!(&*words, "the stored body cannot be read: checksum (at body)");
 }

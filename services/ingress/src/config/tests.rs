@@ -64,7 +64,7 @@ fn refusals_name_the_key() {
         ("max_sessions = 0".into(), "max_sessions: expected 1 or more"),
         ("max_recipients = 99".into(), "max_recipients: expected 100 or more"),
         ("max_recipients = 1001".into(), "max_recipients: expected 1000 or less"),
-        ("max_bytes_in_flight = \"1MiB\"".into(), "max_bytes_in_flight: expected max_message_size or more"),
+        ("max_bytes_in_flight = \"51199KiB\"".into(), "max_bytes_in_flight: expected twice max_message_size or more"),
         ("command_timeout = \"0s\"".into(), "command_timeout: expected a time from 1s to 1d"),
         (
             "[[listeners]]\naddress = \"127.0.0.1:25\"\n[[listeners]]\naddress = \"127.0.0.1:25\"\n".into(),

@@ -25,6 +25,10 @@ use refusal::shown;
 
 use crate::sender::Sender;
 
+/// Octets of a header section at most, which bounds what reading it costs; receivers take far less. The documentation
+/// of `max_message_size` tells it, too.
+const MAX_HEADER: usize = 1 << 20;
+
 /// Received fields that a message may have; more means that it goes in circles.
 const MAX_RECEIVED: usize = 50;
 
@@ -52,6 +56,7 @@ pub(crate) struct Facts<'a> {
 pub(crate) fn prepare(submission: Submission, facts: &Facts<'_>) -> Result<NewMessage, Refusal> {
     let Submission { mail, recipients, content, hello, protocol } = submission;
     check_lines(&content, facts)?;
+    check_header_len(content.header_len)?;
     let headers = Headers::scan(&content.body[..content.header_len]);
     check_fields(&headers)?;
     originator::check(&headers, facts.sender)?;
@@ -80,6 +85,14 @@ fn check_lines(content: &Content, facts: &Facts<'_>) -> Result<(), Refusal> {
         )),
         Some(_) | None => Ok(()),
     }
+}
+
+fn check_header_len(octets: usize) -> Result<(), Refusal> {
+    if octets > MAX_HEADER {
+        let words = format!("the header section has {octets} octets; there may be {MAX_HEADER}");
+        return Err(Refusal::content(Reason::Header, words));
+    }
+    Ok(())
 }
 
 fn check_fields(headers: &Headers<'_>) -> Result<(), Refusal> {

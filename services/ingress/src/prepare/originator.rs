@@ -6,11 +6,16 @@ use super::{Reason, Refusal, shown};
 use crate::sender::Sender;
 
 /// Every address of From must be the account's. A From that cannot be read strictly is refused, since another
-/// reader could see in it an address that was not checked.
+/// reader could see in it an address that was not checked. So is `From :`: readers that do not know this old form
+/// see no From and show what else there is, such as Sender.
 pub(super) fn check(headers: &Headers<'_>, sender: &Sender) -> Result<(), Refusal> {
     let Some(from) = headers.named("From").next() else {
         return Err(Refusal::content(Reason::Header, "the message has no From field"));
     };
+    if from.raw().get(from.name().len()) != Some(&b':') {
+        let words = format!("the From field on line {} has a blank before its colon", from.line());
+        return Err(Refusal::content(Reason::Header, words));
+    }
     let Some(value) = from.text() else {
         return Err(Refusal::content(Reason::Header, "the From field is not UTF-8"));
     };

@@ -122,6 +122,26 @@ fn takes_out_what_is_not_for_the_recipients() {
 }
 
 #[test]
+fn private_fields_are_known_in_any_case_and_with_blanks_before_the_colon() {
+    let tail = "X-Other :stays\t\r\n  as it \r\n\tcame\r\nx-other: \t\r\n\r\nX-Sluice-Tag: in the body stays\r\n";
+    let message = format!(
+        "x-SLUICE-pOOL\t: second\r\n{FROM}X-sluice-LANE : bulk\r\nX-SLUICE-CAMPAIGN \t :\r\n spring\r\nX-SLUICE-TAG :t\r\n\
+         x-sluice-expire\t:1h\r\nX-ENVID :e\r\nBCC : secret@example.net,\r\n\tother@example.net\r\nreturn-PATH\t: <x@y>\r\n{tail}"
+    );
+    let rules = AccountRules {
+        lanes: vec![Lane::Transactional, Lane::Bulk],
+        pools: vec!["first".into(), "second".into()],
+        ..rules()
+    };
+    let mut kept = Case { rules, ..Case::default() }.prepare(&message).unwrap();
+    assert_eq!(String::from_utf8(kept.body.to_vec()).unwrap(), format!("{}{FROM}{tail}", received()));
+    let envelope = kept.envelopes.swap_remove(0);
+    assert_eq!((envelope.lane, envelope.pool.as_deref()), (Lane::Bulk, Some("second")));
+    assert_eq!((envelope.campaign.as_deref(), envelope.tag.as_deref()), (Some("spring"), Some("t")));
+    assert_eq!((envelope.envid.as_deref(), envelope.expires), (Some("e"), AT.plus(Duration::from_secs(3_600))));
+}
+
+#[test]
 fn the_client_address_shows_only_where_the_account_wants_it() {
     let by = "\r\n\tby mx.example.org";
     for (hello, smtputf8, hidden, shown) in [
@@ -129,6 +149,14 @@ fn the_client_address_shows_only_where_the_account_wants_it() {
         ("[192.168.1.5]", false, "unknown", "[192.168.1.5] ([192.0.2.7])"),
         ("[IPv6:fe80::1]", false, "unknown", "[IPv6:fe80::1] ([192.0.2.7])"),
         ("192.168.1.5", false, "unknown", "192.168.1.5 ([192.0.2.7])"),
+        ("192.168.1.5.", false, "unknown", "192.168.1.5. ([192.0.2.7])"),
+        ("192.168.001.005", false, "unknown", "192.168.001.005 ([192.0.2.7])"),
+        ("192.168.1.5%eth0", false, "unknown", "192.168.1.5%eth0 ([192.0.2.7])"),
+        ("192.168.1.5:25", false, "unknown", "192.168.1.5:25 ([192.0.2.7])"),
+        ("fe80::1%eth0", false, "unknown", "fe80::1%eth0 ([192.0.2.7])"),
+        ("::1%1", false, "unknown", "::1%1 ([192.0.2.7])"),
+        ("client.example.org.", false, "client.example.org.", "client.example.org. ([192.0.2.7])"),
+        ("7b3f9c2a1d", false, "7b3f9c2a1d", "7b3f9c2a1d ([192.0.2.7])"),
         ("bücher.example", false, "unknown", "unknown ([192.0.2.7])"),
         ("bücher.example", true, "bücher.example", "bücher.example ([192.0.2.7])"),
     ] {
@@ -171,6 +199,10 @@ fn a_from_that_is_missing_or_unreadable_or_twice_is_refused() {
         ("\r\nFrom: a@example.org\r\n", "no From field"),
         ("From: a@example.org\r\nFROM: b@example.org\r\n\r\n", "a second From field on line 2"),
         ("From: a@example.org\r\nFrom : x@evil.example\r\n\r\n", "a second From field on line 2"),
+        ("From : a@example.org\r\n\r\n", "the From field on line 1 has a blank before its colon"),
+        ("To: x@y.z\r\nfrom\t:a@example.org\r\nSender: x@evil.example\r\n\r\n", "From field on line 2 has a blank"),
+        ("Sender: a@example.org\r\n\r\n", "no From field"),
+        ("", "no From field"),
         ("From:\r\n\r\n", "cannot be read"),
         ("From: undisclosed:;\r\n\r\n", "cannot be read"),
         ("From: a@example.org (<x@evil.example>)\r\n\r\n", "cannot be read"),
@@ -181,6 +213,27 @@ fn a_from_that_is_missing_or_unreadable_or_twice_is_refused() {
     ] {
         let reply = Case::default().refused(message);
         assert!(reply.to_string().starts_with("554 5.6.0 ") && reply.text.contains(words), "{message:?}: {reply}");
+    }
+}
+
+#[test]
+fn a_header_section_has_one_mebibyte_at_most() {
+    const MOST: usize = 1 << 20;
+    let with = |octets: usize, end: &str| {
+        let line = format!("X-Long: {}\r\n", "x".repeat(900));
+        let mut header = FROM.to_owned();
+        while octets - header.len() - end.len() > 2 * line.len() {
+            header.push_str(&line);
+        }
+        let left = octets - header.len() - end.len();
+        header + &format!("X-Last: {}\r\n{end}", "x".repeat(left - 10))
+    };
+    let body = "x".repeat(MOST);
+    assert!(Case::default().prepare(&(with(MOST, "\r\n") + &body)).is_ok());
+    // A message without a blank line is a header section as a whole.
+    for message in [with(MOST + 1, "\r\n") + &body, with(MOST + 1, "")] {
+        let reply = Case::default().refused(&message);
+        assert_eq!(reply.to_string(), "554 5.6.0 the header section has 1048577 octets; there may be 1048576");
     }
 }
 

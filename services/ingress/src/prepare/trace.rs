@@ -49,8 +49,7 @@ impl Stamp<'_> {
     /// The name from EHLO, unless it would tell the client's address though that is to be hidden, or needs UTF-8
     /// where there is none.
     fn hello(&self) -> &str {
-        let is_address = self.hello.starts_with('[') || self.hello.parse::<IpAddr>().is_ok();
-        let hidden = is_address && !self.facts.sender.account.rules.show_client_address;
+        let hidden = is_address(self.hello) && !self.facts.sender.account.rules.show_client_address;
         let foreign = !self.hello.is_ascii() && !self.smtputf8;
         if hidden || foreign || self.hello.is_empty() { "unknown" } else { self.hello }
     }
@@ -58,4 +57,14 @@ impl Stamp<'_> {
     fn client(&self) -> Option<IpAddr> {
         self.facts.client.filter(|_| self.facts.sender.account.rules.show_client_address)
     }
+}
+
+/// Whether the name from EHLO is, or could be meant as, an address: anything with a colon, and whatever ends in a label
+/// that begins with a digit, as no domain does: IPv4 addresses however they are written, with a final dot or more
+/// behind them. A host name without dots is none.
+fn is_address(hello: &str) -> bool {
+    let dotted = || hello.trim_end_matches('.').rsplit_once('.');
+    hello.contains(':')
+        || hello.starts_with('[')
+        || dotted().is_some_and(|(_, last)| last.starts_with(|c: char| c.is_ascii_digit()))
 }

@@ -1,6 +1,6 @@
 //! The command line: what it accepts, and the commands that ask a running server.
 //!
-//! `run` and `check-config` are `main`'s; [`ask`] does `account` and `queue` over the control socket; [`version`]
+//! `run` and `check-config` are `main`'s; [`ask`] does `account` and `queue` over the control socket; [`version()`]
 //! needs neither. Everything writes to what it is given, so that tests read what people read.
 
 mod account;
@@ -38,6 +38,7 @@ pub(crate) struct Cli {
 
 /// Where the configuration comes from.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Source {
     /// Configuration file [default: sluice.toml]
     #[arg(long, global = true, env = "SLUICE_CONFIG", value_name = "PATH", hide_env_values = true)]

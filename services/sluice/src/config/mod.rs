@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sluice_daemon::config::{ConfigError, Documented, Key, KeyError, Layers};
-use sluice_daemon::{AdminConfig, LogConfig, check_level};
+use sluice_daemon::{AdminConfig, LogConfig, check_level, machine_name};
 use sluice_mail::Domain;
 
 use crate::cli::{Cli, Override};
@@ -216,8 +216,7 @@ fn hostname(configured: Option<&str>) -> Result<Arc<str>, KeyError> {
             .map_err(|e| KeyError::new("hostname", format!("expected a name such as mail.example.org ({e})")))?;
         return Ok(domain.to_string().into());
     }
-    let system = rustix::system::uname();
-    let name = system.nodename().to_str().ok().and_then(|name| Domain::parse(name).ok());
+    let name = machine_name().and_then(|name| Domain::parse(&name).ok());
     let full = name.filter(|name| name.as_str().contains('.'));
     Ok(full.map_or_else(|| "localhost".into(), |name| name.to_string().into()))
 }

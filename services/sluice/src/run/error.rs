@@ -205,3 +205,44 @@ fn mend(error: &io::Error) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_names_the_culprit_and_the_mend_and_has_its_code() {
+        let address: SocketAddr = "127.0.0.1:2587".parse().unwrap();
+        let listen = |kind: io::ErrorKind| RunError::Listen {
+            address,
+            key: "ingress.listeners[0].address".into(),
+            source: kind.into(),
+        };
+        let file = |kind: io::ErrorKind| RunError::file(Path::new("/d/lock"), "cannot be written", kind.into());
+        let gone = TlsError::Unreadable { path: "/k.pem".into(), source: io::ErrorKind::NotFound.into() };
+        let denied = TlsError::Unreadable { path: "/k.pem".into(), source: io::ErrorKind::PermissionDenied.into() };
+        for (error, words, code) in [
+            (
+                listen(io::ErrorKind::AddrInUse),
+                "127.0.0.1:2587 is taken by another program: stop that one, or set ingress.listeners[0].address",
+                69,
+            ),
+            (listen(io::ErrorKind::PermissionDenied), "this user may not listen on 127.0.0.1:2587", 77),
+            (listen(io::ErrorKind::AddrNotAvailable), "127.0.0.1:2587 is no address of this machine", 69),
+            (file(io::ErrorKind::StorageFull), "/d/lock cannot be written: no storage space: free some room there", 74),
+            (file(io::ErrorKind::PermissionDenied), "let the user that runs sluice write there", 77),
+            (RunError::Certificate(gone), "cannot read /k.pem: ", 78),
+            (RunError::Certificate(denied), "tls.certificate and tls.key", 77),
+            (RunError::Poisoned("fdatasync: I/O error".into()), "fdatasync: I/O error: mend the disk", 74),
+            (
+                RunError::Accounts { path: "/d".into(), source: LogError::Locked("/d".into()).into() },
+                "accounts in /d: ",
+                75,
+            ),
+        ] {
+            let text = error.to_string();
+            assert!(text.contains(words) && !text.contains('\n'), "{text}");
+            assert_eq!(error.exit_code().code(), code, "{text}");
+        }
+    }
+}

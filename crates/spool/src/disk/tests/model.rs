@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{Rng, RngCore, SeedableRng};
 use sluice_mail::{Envelope, FateKind, ManualClock, QueueId, Shard, UnixMs};
 
 use super::power::{Faults, PowerFiles};
@@ -19,10 +19,10 @@ use crate::disk::index::Phase;
 use crate::disk::pump::{Pump, Source};
 use crate::disk::start::{Parts, assemble};
 use crate::disk::tidy::Tidier;
-use crate::disk::{Config, Disk, Held, Life};
+use crate::disk::{Config, Disk, Held, Life, OpenError};
 use crate::{
     Accepted, Decision, Directive, EnqueueError, FateLog, NewMessage, Part, QueueView, Selector, ShardEvent,
-    ShardSource, Spool, Ticket, Window, WorkId,
+    SettleError, ShardSource, Spool, Ticket, Window, Work, WorkId,
 };
 
 /// Small segments, so that they are begun, copied and given up all the time.
@@ -45,14 +45,40 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn start(files: &PowerFiles, clock: &Arc<ManualClock>, config: Config) -> Result<Self, String> {
-        let parts = assemble(config, Arc::new(files.clone()), clock.clone()).map_err(|e| e.to_string())?;
+    pub(super) fn start(files: &PowerFiles, clock: &Arc<ManualClock>, config: Config) -> Result<Self, OpenError> {
+        let parts = assemble(config, Arc::new(files.clone()), clock.clone())?;
         let Parts { shared, committer, losses, lock } = parts;
         shared.jobs.run_inline();
         let held = Held { committer: None, others: Vec::new(), lock: Some(lock), losses };
         let life = Arc::new(Life { shared: shared.clone(), held: Mutex::new(held) });
         let pump = Pump::new(shared.clone());
         Ok(Self { disk: Disk { shared, life }, committer, pump })
+    }
+
+    /// Accepts a message, made durable at once.
+    pub(super) fn keep(&mut self, message: NewMessage) -> Result<Accepted, EnqueueError> {
+        let mut accepted = self.disk.enqueue(message);
+        assert!((&mut accepted).now_or_never().is_none_or(|early| early.is_err()), "nothing is durable yet");
+        self.committer.step();
+        accepted.now_or_never().unwrap_or(Err(EnqueueError::Closing))
+    }
+
+    /// The next work, if there is some.
+    pub(super) fn take(&mut self) -> Option<Work> {
+        while self.pump.step() {}
+        loop {
+            match self.disk.next().now_or_never()? {
+                ShardEvent::Work(work) => return Some(*work),
+                ShardEvent::Owned(..) | ShardEvent::Draining(..) | ShardEvent::Lost(_) => {}
+            }
+        }
+    }
+
+    /// Settles, made durable at once.
+    pub(super) fn settle(&mut self, work: WorkId, decision: Decision) -> Option<Result<(), SettleError>> {
+        let ticket = self.disk.settle(work, decision);
+        self.committer.step();
+        ticket.now_or_never()
     }
 
     pub(super) fn tidy(&mut self) {
@@ -165,7 +191,9 @@ impl Simulation {
     /// Runs `lives` lives of up to `steps` steps; what was violated.
     pub(super) fn run(&mut self, lives: usize, steps: usize) -> Result<(), String> {
         for life in 0..lives {
-            let fuse = self.rng.random_range(1..=steps as u64);
+            // Early ends show what a start itself must make durable.
+            let fuse = if self.rng.random_bool(0.3) { 20 } else { steps as u64 };
+            let fuse = self.rng.random_range(1..=fuse);
             let by_cut = self.rng.random_bool(0.7);
             self.files.set_fuse(by_cut.then_some(fuse));
             // The power can go while starting, too.
@@ -178,7 +206,7 @@ impl Simulation {
                 Err(_) if self.files.is_off() => {}
                 Err(error) => return Err(format!("life {life}: does not start: {error}")),
             }
-            if self.files.is_off() || self.rng.random_bool(0.3) { self.files.power_cycle() } else { self.files.kill() }
+            if self.rng.random_bool(0.6) { self.files.power_cycle() } else { self.files.kill() }
         }
         self.files.set_fuse(None);
         let run = Run::start(&self.files, &self.clock, self.config.clone()).map_err(|e| format!("at last: {e}"))?;
@@ -227,9 +255,9 @@ impl Simulation {
     }
 
     fn body(&mut self) -> Bytes {
-        let len = self.rng.random_range(0..3_000);
-        let seed: u8 = self.rng.random();
-        Bytes::from((0..len).map(|i: u32| (i.wrapping_mul(31) >> 3) as u8 ^ seed).collect::<Vec<_>>())
+        let mut body = vec![0; self.rng.random_range(0..3_000)];
+        self.rng.fill_bytes(&mut body);
+        body.into()
     }
 
     fn enqueue(&mut self, run: &Run) {

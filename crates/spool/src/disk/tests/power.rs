@@ -349,7 +349,8 @@ impl File for PowerFile {
     fn write_at(&self, slices: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
         let world = &mut *self.files.world();
         world.operate()?;
-        let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+        let mut all = Vec::new();
+        slices.iter().for_each(|slice| all.extend_from_slice(slice));
         if let Some((left, kind)) = world.faults.fail_write {
             let mut left = Some(left);
             let now = strikes(&mut left);
