@@ -55,7 +55,7 @@ pub struct Diverted<T> {
     pub eta: Duration,
 }
 
-/// A connection's place in the dispatcher, from the `Open` that made it until [`Dispatcher::closed`].
+/// A connection's place in the dispatcher, from the `Open` that made it until [`Dispatcher::closed`](super::Dispatcher::closed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnId(pub(super) u32);
 

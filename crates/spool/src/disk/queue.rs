@@ -197,6 +197,7 @@ impl Latch {
     }
 
     /// `Some` when all are decided: whether all went well.
+    #[cfg(test)]
     pub(super) fn outcome(&self) -> Option<bool> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         (inner.0 == 0).then_some(inner.1)

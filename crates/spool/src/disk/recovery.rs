@@ -21,6 +21,7 @@ use super::frame::{self, Kind};
 use super::index::SegmentInfo;
 use super::prepared::Old;
 use super::replay::Replay;
+use super::salvage;
 use super::scan::{Bodies, ScanError, Scanner, Tail, find_tail, leftovers};
 use super::segment::{self, DATA_START, HeaderState, Segment};
 
@@ -144,13 +145,14 @@ impl<'a> Folder<'a> {
         Ok((tail, above))
     }
 
-    fn tail_of(&mut self, segment: &Segment) -> Result<Option<Tail>, OpenError> {
+    fn tail_of(&self, segment: &Segment) -> Result<Option<Tail>, OpenError> {
         match find_tail(segment) {
             Ok(tail) => Ok(tail),
-            Err(error) => {
-                self.damage(segment.id(), error)?;
-                super::salvage::tail(segment).map_err(|e| self.scan_error(segment.id(), e))
+            // What is lost is noted when it is replayed.
+            Err(ScanError::Bad(..)) if self.config.salvage => {
+                salvage::tail(segment).map_err(|e| self.scan_error(segment.id(), e))
             }
+            Err(error) => Err(self.scan_error(segment.id(), error)),
         }
     }
 
@@ -198,8 +200,27 @@ impl<'a> Folder<'a> {
                 | Kind::Gone => {}
             }
         }
-        let sealed = sealed.ok_or_else(|| wrong(ScanError::Bad(DATA_START, "a segment without a checkpoint")))?;
-        Ok((sealed, retired))
+        match sealed {
+            Some(sealed) => Ok((sealed, retired)),
+            None if self.config.salvage => Ok((self.all_before(segment.id())?, retired)),
+            None => Err(wrong(ScanError::Bad(DATA_START, "a segment without a checkpoint"))),
+        }
+    }
+
+    /// Without a checkpoint to name them: all segments that are there, as far as they can be read.
+    fn all_before(&self, tail: u32) -> Result<Vec<record::SealedSegment>, OpenError> {
+        let mut sealed = Vec::new();
+        for segment in self.found.range(..tail).filter_map(|(id, _)| self.segment(*id)) {
+            let end = salvage::tail(&segment).map_err(|e| self.scan_error(segment.id(), e))?;
+            sealed.extend(end.map(|tail| record::SealedSegment {
+                id: u64::from(segment.id()),
+                end: tail.end,
+                first_lsn: tail.first_lsn,
+                end_lsn: tail.lsn,
+                sealed_ms: 0,
+            }));
+        }
+        Ok(sealed)
     }
 
     fn replay_sealed(&mut self, replay: &mut Replay, info: &record::SealedSegment) -> Result<(), OpenError> {

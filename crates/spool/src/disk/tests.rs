@@ -8,9 +8,12 @@ use super::*;
 use crate::contract::{self, Caps, Rig};
 
 mod damage;
+mod full;
 mod model;
 mod power;
 mod power_cuts;
+mod threads;
+mod tidying;
 
 mod on_files {
     use super::*;

@@ -125,6 +125,7 @@ struct Host {
 
 impl Host {
     async fn serve(self: Arc<Self>, socket: TcpStream) {
+        socket.set_nodelay(true).unwrap();
         let mut connection = 0;
         self.seen.send_modify(|seen| {
             seen.connections += 1;

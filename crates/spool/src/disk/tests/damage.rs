@@ -95,7 +95,7 @@ fn a_tail_cut_off_at_any_octet_keeps_every_whole_batch() {
 #[test]
 fn an_older_segment_that_is_cut_off_is_refused() {
     let written = write(2, 1);
-    let (_, _, place) = written.batches.iter().filter(|(_, segment, _)| *segment == 1).next_back().unwrap().clone();
+    let (_, _, place) = written.batches.iter().rfind(|(_, segment, _)| *segment == 1).unwrap().clone();
     for len in DATA_START..place.end {
         let refused = written.open(|files| files.edit(&path(1), |bytes| bytes.truncate(len as usize)));
         assert!(matches!(refused, Err(OpenError::Corrupt { .. })), "cut at {len}: {refused:?}");
@@ -105,7 +105,7 @@ fn an_older_segment_that_is_cut_off_is_refused() {
 #[test]
 fn every_flip_in_an_older_segment_is_refused() {
     let written = write(2, 2);
-    let (_, _, place) = written.batches.iter().filter(|(_, segment, _)| *segment == 1).next_back().unwrap().clone();
+    let (_, _, place) = written.batches.iter().rfind(|(_, segment, _)| *segment == 1).unwrap().clone();
     for at in DATA_START..place.end {
         let refused = written.flip(1, at);
         assert!(matches!(refused, Err(OpenError::Corrupt { .. })), "flip at {at}: {refused:?}");
@@ -221,6 +221,14 @@ fn salvage_keeps_all_but_what_is_damaged_and_leaves_a_sound_log() {
         let torn = written.last_batch().0 == *number;
         assert_eq!(lost, usize::from(!torn), "message {number} in segment {segment}");
     }
+}
+
+#[test]
+fn salvage_finds_the_segments_without_a_checkpoint() {
+    let written = write(3, 2);
+    let files = written.files.fork();
+    files.edit(&path(3), |bytes| bytes[DATA_START as usize + 9] ^= 4);
+    assert_eq!(salvage(&files), (written.all(), 1));
 }
 
 #[test]

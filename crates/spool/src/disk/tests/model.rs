@@ -21,8 +21,8 @@ use crate::disk::start::{Parts, assemble};
 use crate::disk::tidy::Tidier;
 use crate::disk::{Config, Disk, Held, Life, OpenError};
 use crate::{
-    Accepted, Decision, Directive, EnqueueError, FateLog, NewMessage, Part, QueueView, Selector, ShardEvent,
-    SettleError, ShardSource, Spool, Ticket, Window, Work, WorkId,
+    Accepted, Decision, Directive, EnqueueError, FateLog, NewMessage, Part, QueueView, Selector, SettleError,
+    ShardEvent, ShardSource, Spool, Ticket, Window, Work, WorkId,
 };
 
 /// Small segments, so that they are begun, copied and given up all the time.
@@ -58,7 +58,10 @@ impl Run {
     /// Accepts a message, made durable at once.
     pub(super) fn keep(&mut self, message: NewMessage) -> Result<Accepted, EnqueueError> {
         let mut accepted = self.disk.enqueue(message);
-        assert!((&mut accepted).now_or_never().is_none_or(|early| early.is_err()), "nothing is durable yet");
+        if let Some(early) = (&mut accepted).now_or_never() {
+            assert!(early.is_err(), "nothing is durable yet");
+            return early;
+        }
         self.committer.step();
         accepted.now_or_never().unwrap_or(Err(EnqueueError::Closing))
     }
@@ -213,6 +216,20 @@ impl Simulation {
         self.check(&run).map_err(|e| format!("at last: {e}"))
     }
 
+    /// One life with a disk that fails, and what is there after it was mended.
+    pub(super) fn run_with(&mut self, faults: Faults, steps: usize) -> Result<(), String> {
+        self.files.set_faults(faults);
+        // It need not start.
+        if let Ok(mut run) = Run::start(&self.files, &self.clock, self.config.clone()) {
+            self.live(&mut run, steps)?;
+            self.end(run);
+        }
+        self.files.set_faults(Faults::default());
+        self.files.power_cycle();
+        let run = Run::start(&self.files, &self.clock, self.config.clone()).map_err(|e| e.to_string())?;
+        self.check(&run)
+    }
+
     fn live(&mut self, run: &mut Run, steps: usize) -> Result<(), String> {
         run.disk.window(Shard(0), Window { max_items: 12, max_bytes: 30_000, max_items_per_domain: 5 });
         for _ in 0..steps {
@@ -337,7 +354,11 @@ impl Simulation {
             }
         };
         let known = self.known.get_mut(&queue_id).unwrap();
-        if ends { known.ended = Sure::Maybe } else { known.next_attempts = Some(envelope.attempts + 1) }
+        if ends {
+            known.ended = Sure::Maybe
+        } else {
+            known.next_attempts = Some(envelope.attempts + 1)
+        }
         let ticket = run.disk.settle(work, decision);
         self.settling.push(Settling { queue_id, note, ends, ticket });
     }
