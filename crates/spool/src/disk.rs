@@ -1,9 +1,9 @@
 //! The embedded engine: a segmented log with group commit on local disk, all state in memory.
 //!
 //! A queue only appends and forgets, so mail is written once, when it is accepted: envelopes and body in one
-//! frame, many frames in one write and one `fdatasync` ([`committer`]). What becomes of an envelope is another
-//! frame. Memory holds some hundred octets per envelope ([`index`]): where it lies, when it is due, which domain
-//! it waits for. A segment is given up when nothing in it lives ([`tidy`]).
+//! frame, many frames in one write and one `fdatasync` (`committer`). What becomes of an envelope is another
+//! frame. Memory holds some hundred octets per envelope (`index`): where it lies, when it is due, which domain
+//! it waits for. A segment is given up when nothing in it lives (`tidy`).
 //!
 //! Threads: the *committer* writes; the *pump* makes due and reads back; the *tidier* gives up and copies
 //! segments; the *preparer* has new segments ready; *readers* serve what async callers want from the disk.

@@ -31,6 +31,8 @@ pub(super) struct Committer {
     reported: bool,
     /// The segment holds nothing but its checkpoint.
     fresh: bool,
+    /// The segment was the reserve, and there is no other yet: it takes no new mail.
+    in_reserve: bool,
 }
 
 /// Why no segment could be begun.
@@ -41,7 +43,7 @@ enum NoRoom {
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, log: Log) -> Self {
-        Self { shared, log, parked: VecDeque::new(), reported: false, fresh: false }
+        Self { shared, log, parked: VecDeque::new(), reported: false, fresh: false, in_reserve: false }
     }
 
     /// The thread: until the queue is closed and empty, or the log is poisoned.
@@ -80,6 +82,7 @@ impl Committer {
 
     fn commit(&mut self, entries: VecDeque<Entry>) {
         self.parked.extend(entries);
+        self.guard_reserve();
         while let Some(first) = self.parked.front() {
             if !self.log.fits(first) {
                 if self.fresh {
@@ -111,7 +114,9 @@ impl Committer {
                 true
             }
             Err(NoRoom::Full(error)) if need == Need::Accept => {
-                self.refuse_first(&error);
+                if let Some(entry) = self.parked.pop_front() {
+                    self.refuse(entry, &error.to_string());
+                }
                 true
             }
             Err(NoRoom::Full(error)) => {
@@ -127,7 +132,13 @@ impl Committer {
 
     fn roll(&mut self, need: Need) -> Result<(), NoRoom> {
         let sort = |error: io::Error| if is_full(&error) { NoRoom::Full(error) } else { NoRoom::Broken(error) };
-        let next = self.shared.prepared.take(need).map_err(sort)?;
+        let next = match self.shared.prepared.take(Need::Accept).map_err(sort) {
+            Err(NoRoom::Full(_)) if need == Need::Decide => {
+                self.in_reserve = true;
+                self.shared.prepared.take(Need::Decide).map_err(sort)?
+            }
+            other => other?,
+        };
         let now = self.shared.wall();
         let mut state = self.shared.state();
         if let Some(info) = state.index.segments.get_mut(&self.log.segment().id()) {
@@ -144,6 +155,26 @@ impl Committer {
         Ok(())
     }
 
+    /// While decisions fill the reserve, new mail is refused.
+    fn guard_reserve(&mut self) {
+        if !self.in_reserve {
+            return;
+        }
+        self.in_reserve = self.shared.prepared.counts().0 == 0;
+        if self.in_reserve {
+            self.refuse_mail("the disk has no room for another segment");
+        }
+    }
+
+    fn refuse_mail(&mut self, reason: &str) {
+        let (mail, kept) = std::mem::take(&mut self.parked)
+            .into_iter()
+            .partition(|entry| matches!(entry.effect, Effect::Enqueue { .. }));
+        self.parked = kept;
+        let mail: VecDeque<Entry> = mail;
+        mail.into_iter().for_each(|entry| self.refuse(entry, reason));
+    }
+
     /// Callers keep frames short enough; a longer one must not make the log roll for ever.
     fn refuse_long(&mut self) {
         if let Some(entry) = self.parked.pop_front() {
@@ -158,12 +189,11 @@ impl Committer {
         Entry { frame: record::checkpoint(&head), effect: Effect::Checkpoint, done: Done::Nobody }
     }
 
-    fn refuse_first(&mut self, error: &io::Error) {
+    fn refuse(&self, entry: Entry, reason: &str) {
         self.shared.room.disk_full.store(true, Ordering::Relaxed);
-        let Some(entry) = self.parked.pop_front() else { return };
         self.unreserve(&entry);
         if let Done::Enqueue(sender, _) = entry.done {
-            let _ = sender.send(Err(EnqueueError::Full(format!("no room on the disk for another segment: {error}"))));
+            let _ = sender.send(Err(EnqueueError::Full(format!("no room on the disk: {reason}"))));
         }
     }
 
@@ -173,23 +203,12 @@ impl Committer {
             tracing::error!(%error, "no room on the disk even for what became of mail; deliveries wait for room");
         }
         self.shared.tidy.wake();
-        let mut kept = VecDeque::new();
-        let mut ahead = Vec::new();
-        while let Some(entry) = self.parked.pop_front() {
-            match &entry.effect {
-                Effect::Enqueue { .. } => {
-                    self.parked.push_front(entry);
-                    self.refuse_first(error);
-                }
-                Effect::Retire { .. } | Effect::Gone { .. } => ahead.push(entry),
-                Effect::Fate { .. }
-                | Effect::Wait { .. }
-                | Effect::WaitCopied { .. }
-                | Effect::Moved { .. }
-                | Effect::Reader { .. }
-                | Effect::Checkpoint => kept.push_back(entry),
-            }
-        }
+        self.refuse_mail(&error.to_string());
+        let (ahead, mut kept): (Vec<Entry>, VecDeque<Entry>) = {
+            let parked = std::mem::take(&mut self.parked);
+            let (ahead, kept): (VecDeque<_>, _) = parked.into_iter().partition(Entry::is_housekeeping);
+            (ahead.into(), kept)
+        };
         // A segment is given up only after everything that it still held: all of a group go, or none.
         if !ahead.is_empty() && self.log.batch_len(&ahead) == ahead.len() {
             self.parked = kept;

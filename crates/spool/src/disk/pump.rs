@@ -13,8 +13,9 @@ use super::frame;
 use super::index::{Loc, Phase};
 use super::record;
 use super::shared::Shared;
-use super::state::{State, ToRead, work};
+use super::state::{Staged, State, work};
 use super::warm::BODY_AT_HAND;
+use crate::ShardEvent;
 
 /// The wall clock can be set: timers are looked at this often at least.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -95,6 +96,13 @@ fn read(file: &dyn File, at: Loc) -> Result<Vec<u8>, String> {
     if n == bytes.len() { Ok(bytes) } else { Err("the file ends before the record does".to_owned()) }
 }
 
+fn source(state: &State, staged: &Staged) -> Option<Source> {
+    match staged {
+        Staged::ToRead(slot, _) => Source::of(state, *slot),
+        Staged::AtHand(_) => None,
+    }
+}
+
 /// Held by its thread.
 pub(super) struct Pump {
     shared: Arc<Shared>,
@@ -131,30 +139,38 @@ impl Pump {
         let more = schedule.tick(index, now, TICK_MAX);
         state.fill();
         let count = state.to_read.len().min(READ_MAX);
-        let reads: Vec<ToRead> = state.to_read.drain(..count).collect();
-        let reads: Vec<_> = reads.into_iter().map(|r| (r, Source::of(&state, r.slot))).collect();
+        let staged: Vec<Staged> = state.to_read.drain(..count).collect();
+        state.reading = count > 0;
+        let staged: Vec<_> = staged.into_iter().map(|staged| (source(&state, &staged), staged)).collect();
         self.shared.dispatch(state);
-        let found = reads.len();
-        let works: Vec<_> = reads.into_iter().filter_map(|(to_read, source)| self.read(to_read, source)).collect();
-        if !works.is_empty() {
+        if count > 0 {
+            let works: Vec<_> = staged.into_iter().filter_map(|(source, staged)| self.ready(source, staged)).collect();
             let mut state = self.shared.state();
             state.handout.extend(works);
+            state.reading = false;
             self.shared.dispatch(state);
         }
-        self.shared.stats.read_back.fetch_add(found as u64, Ordering::Relaxed);
-        more || found > 0
+        more || count > 0
     }
 
-    fn read(&self, to_read: ToRead, source: Option<Source>) -> Option<crate::ShardEvent> {
+    fn ready(&self, source: Option<Source>, staged: Staged) -> Option<ShardEvent> {
+        match staged {
+            Staged::AtHand(work) => Some(work),
+            Staged::ToRead(slot, turn) => self.read(slot, turn, source),
+        }
+    }
+
+    fn read(&self, slot: u32, turn: u32, source: Option<Source>) -> Option<ShardEvent> {
+        self.shared.stats.read_back.fetch_add(1, Ordering::Relaxed);
         let read = |source: Option<Source>| source.ok_or("its segment is gone".to_owned())?.both();
         let found = read(source).or_else(|_| {
             // The envelope was copied to another segment meanwhile, and the old one used again.
-            read(Source::of(&self.shared.state(), to_read.slot))
+            read(Source::of(&self.shared.state(), slot))
         });
         match found {
-            Ok((envelope, body)) => Some(work(to_read.slot, to_read.turn, envelope, body)),
+            Ok((envelope, body)) => Some(work(slot, turn, envelope, body)),
             Err(problem) => {
-                self.set_aside(to_read.slot, &problem);
+                self.set_aside(slot, &problem);
                 None
             }
         }

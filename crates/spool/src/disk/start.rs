@@ -121,6 +121,7 @@ pub(super) fn assemble(config: Config, files: Arc<dyn Files>, clock: Arc<dyn Clo
         readers: replay.readers,
         cursors: std::collections::HashMap::new(),
         to_read: std::collections::VecDeque::new(),
+        reading: false,
         handout: std::collections::VecDeque::from([ShardEvent::Owned(Shard(0), u64::from(next_id))]),
         tidy: false,
     };

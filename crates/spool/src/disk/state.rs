@@ -24,11 +24,13 @@ pub(super) struct Cursor {
     pub(super) at: u64,
 }
 
-/// An envelope that was taken from its list and must be read before it is handed out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ToRead {
-    pub(super) slot: u32,
-    pub(super) turn: u32,
+/// An envelope that was taken from its list and is handed out by the pump.
+#[derive(Debug)]
+pub(super) enum Staged {
+    /// Slot and turn: it must be read first.
+    ToRead(u32, u32),
+    /// It only waits for those before it.
+    AtHand(ShardEvent),
 }
 
 pub(super) struct State {
@@ -40,7 +42,9 @@ pub(super) struct State {
     pub(super) readers: BTreeMap<String, u64>,
     /// What each reader of this run read last.
     pub(super) cursors: HashMap<String, Cursor>,
-    pub(super) to_read: VecDeque<ToRead>,
+    pub(super) to_read: VecDeque<Staged>,
+    /// The pump has taken some of them and has not handed them out yet.
+    pub(super) reading: bool,
     /// Events for the owner of the shard, bounded by the window.
     pub(super) handout: VecDeque<ShardEvent>,
     /// A segment may have become fit to be given up.
@@ -52,9 +56,12 @@ impl State {
     pub(super) fn fill(&mut self) {
         while let Some(slot) = self.schedule.take(&mut self.index) {
             let turn = self.index.slot(slot).turn;
-            match self.warm.take(slot) {
-                Some((envelope, body)) => self.handout.push_back(work(slot, turn, envelope, body)),
-                None => self.to_read.push_back(ToRead { slot, turn }),
+            let warm = self.warm.take(slot).map(|(envelope, body)| work(slot, turn, envelope, body));
+            match warm {
+                // What is at hand does not overtake what is being read.
+                Some(work) if self.to_read.is_empty() && !self.reading => self.handout.push_back(work),
+                Some(work) => self.to_read.push_back(Staged::AtHand(work)),
+                None => self.to_read.push_back(Staged::ToRead(slot, turn)),
             }
         }
     }

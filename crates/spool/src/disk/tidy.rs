@@ -35,6 +35,8 @@ const COPY_MAX: u64 = 1 << 20;
 const LIVE_MIN: u64 = 25;
 /// The same when three quarters of the space are used.
 const LIVE_MIN_FULL: u64 = 60;
+/// What was accepted a moment ago is about to be delivered: it is not worth a copy before this.
+const COPY_AFTER: Duration = Duration::from_secs(30);
 /// Slots looked at under one hold of the lock.
 const SLOTS_MAX: u32 = 16 << 10;
 
@@ -86,19 +88,23 @@ impl<'a> Tidier<'a> {
         }
     }
 
-    fn find(&self, fit: impl Fn(&SegmentInfo, u64) -> bool) -> Option<u32> {
+    fn find(&self, fit: impl Fn(&SegmentInfo, &Need) -> bool) -> Option<u32> {
         let now = self.shared.wall();
-        let live_min = self.live_min();
+        let need = self.need(now);
         let state = self.shared.state();
-        let mut found = state.index.segments.values().filter(|info| info.sealed.is_some() && fit(info, live_min));
+        let mut found = state.index.segments.values().filter(|info| info.sealed.is_some() && fit(info, &need));
         let fit =
             |info: &&SegmentInfo| !self.unreadable.contains(&info.segment.id()) && self.is_read(&state, info, now);
         found.find(fit).map(|info| info.segment.id())
     }
 
-    fn live_min(&self) -> u64 {
+    fn need(&self, now: UnixMs) -> Need {
         let used = self.shared.room.used.load(Ordering::Relaxed);
-        if used > self.shared.config.max_bytes / 4 * 3 { LIVE_MIN_FULL } else { LIVE_MIN }
+        if used > self.shared.config.max_bytes / 4 * 3 {
+            Need { live_min: LIVE_MIN_FULL, sealed_by: now }
+        } else {
+            Need { live_min: LIVE_MIN, sealed_by: UnixMs(now.0.saturating_sub(COPY_AFTER.as_millis() as u64)) }
+        }
     }
 
     /// Whether every reader of fates has passed the segment, or had its time.
@@ -182,12 +188,18 @@ impl<'a> Tidier<'a> {
     }
 }
 
-fn free_now(info: &SegmentInfo, _: u64) -> bool {
+/// How much room is needed: which segments are worth copying.
+struct Need {
+    live_min: u64,
+    sealed_by: UnixMs,
+}
+
+fn free_now(info: &SegmentInfo, _: &Need) -> bool {
     info.is_empty()
 }
 
-fn copy_now(info: &SegmentInfo, live_min: u64) -> bool {
-    info.live_bytes * 100 < live_min * info.end
+fn copy_now(info: &SegmentInfo, need: &Need) -> bool {
+    info.sealed.is_some_and(|sealed| sealed <= need.sealed_by) && info.live_bytes * 100 < need.live_min * info.end
 }
 
 /// Copying one segment.

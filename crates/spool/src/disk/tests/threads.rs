@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sluice_mail::{QueueId, Shard};
+use sluice_mail::{ManualClock, QueueId, Shard};
 
 use super::model::{Run, config};
 use super::power::{Faults, PowerFiles};
@@ -37,8 +37,10 @@ async fn send(disk: Disk, ledger: Arc<Mutex<Ledger>>, sender: u64) {
     }
 }
 
-async fn deliver(disk: Disk, ledger: Arc<Mutex<Ledger>>) {
+async fn deliver(disk: Disk, ledger: Arc<Mutex<Ledger>>, clock: Arc<ManualClock>) {
     loop {
+        // Segments grow old enough to be copied while their mail is settled.
+        clock.advance(Duration::from_secs(1));
         let work = match disk.next().await {
             ShardEvent::Work(work) => work,
             ShardEvent::Owned(shard, _) => {
@@ -68,19 +70,22 @@ async fn deliver(disk: Disk, ledger: Arc<Mutex<Ledger>>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_promised_under_load_holds_after_a_power_cut() {
+    let mut copied = 0;
     for seed in 0..12 {
+        let clock = contract::clock();
         let files = PowerFiles::new(seed, Faults::default());
         let config = disk::Config { max_bytes: 200 * SEGMENT, ..config(SEGMENT) };
-        let disk = disk::open(config.clone(), Arc::new(files.clone()), contract::clock()).unwrap();
+        let disk = disk::open(config.clone(), Arc::new(files.clone()), clock.clone()).unwrap();
         let ledger = Arc::new(Mutex::new(Ledger::default()));
-        files.set_fuse(Some(200 + seed * 150));
+        files.set_fuse(Some(200 + seed * 400));
         let senders = (0..8).map(|sender| tokio::spawn(send(disk.clone(), ledger.clone(), sender + 1)));
         let mut tasks: Vec<_> = senders.collect();
-        tasks.push(tokio::spawn(deliver(disk.clone(), ledger.clone())));
+        tasks.push(tokio::spawn(deliver(disk.clone(), ledger.clone(), clock)));
         for task in tasks {
             tokio::time::timeout(Duration::from_secs(60), task).await.unwrap().unwrap();
         }
         assert!(!disk.may_send(Shard(0)), "the power is off");
+        copied += disk.stats().compacted;
         tokio::task::spawn_blocking(move || drop(disk)).await.unwrap();
         files.power_cycle();
         let run = Run::start(&files, &contract::clock(), config).unwrap();
@@ -95,4 +100,5 @@ async fn what_was_promised_under_load_holds_after_a_power_cut() {
             assert!(!kept.contains_key(id), "seed {seed}: {id} ended and is back");
         }
     }
+    assert!(copied > 0, "segments were copied meanwhile");
 }
