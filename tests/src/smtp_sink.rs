@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use tempfile::TempDir;
 
 use crate::process::Process;
@@ -71,13 +71,28 @@ impl SmtpSink {
         self.process.wait(limit)
     }
 
-    /// The complete messages it has taken, as it dumps them: with X-Client-Addr and other lines on top.
+    /// Waits until there are `count` messages, and no more.
+    pub fn wait_for(&self, count: usize) -> Result<Vec<String>> {
+        let taken = wait::until(wait::PATIENCE, &format!("{count} messages in smtp-sink"), || {
+            let taken = self.taken()?;
+            Ok((taken.len() >= count).then_some(taken))
+        })?;
+        ensure!(taken.len() == count, "{count} messages, not {taken:?}");
+        Ok(taken)
+    }
+
+    /// The messages whose content it was sent, as it dumps them: with X-Client-Addr and other lines on top. The ones
+    /// that it refused at the final dot are among them.
     pub fn taken(&self) -> Result<Vec<String>> {
         let mut taken = Vec::new();
         for entry in fs::read_dir(self.dir.path())? {
             let path = entry?.path();
             if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("message.")) {
-                taken.push(String::from_utf8_lossy(&fs::read(path)?).into_owned());
+                let text = String::from_utf8_lossy(&fs::read(path)?).into_owned();
+                // A file begins with the transaction; the content comes later, or never.
+                if text.contains("\n\n") {
+                    taken.push(text);
+                }
             }
         }
         Ok(taken)

@@ -58,6 +58,22 @@ pub struct AttemptInfo {
     pub duration: Duration,
 }
 
+impl AttemptInfo {
+    /// The host as it is shown, as far as it is known: `mx.example.org [192.0.2.1]:25`, or `192.0.2.1:25` when it has
+    /// no name.
+    #[must_use]
+    pub fn host(&self) -> Option<String> {
+        match (&self.mx, self.peer) {
+            (Some(mx), Some(peer)) if **mx != peer.ip().to_string() => {
+                Some(format!("{mx} [{}]:{}", peer.ip(), peer.port()))
+            }
+            (Some(_) | None, Some(peer)) => Some(peer.to_string()),
+            (Some(mx), None) => Some(mx.to_string()),
+            (None, None) => None,
+        }
+    }
+}
+
 /// The record that ends an envelope: what became of each recipient and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fate {

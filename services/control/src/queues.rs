@@ -178,7 +178,7 @@ fn shown(entry: &Entry) -> api::QueuedEnvelope {
         size: envelope.size.into(),
         attempts: fate.map_or(envelope.attempts, |fate| fate.attempts),
         last_reply: fate.map_or_else(|| envelope.last_reply.as_deref().unwrap_or_default().into(), last_words),
-        peer: fate.map(peer).unwrap_or_default(),
+        peer: fate.and_then(|fate| fate.attempt.host()).unwrap_or_default(),
         campaign: envelope.campaign.as_deref().unwrap_or_default().into(),
         pool: envelope.pool.as_deref().unwrap_or_default().into(),
         ended_ms: fate.map_or(0, |fate| fate.at.0),
@@ -208,15 +208,5 @@ fn last_words(fate: &Fate) -> String {
     match bounced.or(fate.results.first()).map(|r| &r.outcome) {
         Some(Outcome::Delivered { reply } | Outcome::Bounced { reply, .. }) => reply.to_string(),
         None => String::new(),
-    }
-}
-
-/// `mx.example.org [192.0.2.1]:25`, as far as it is known.
-fn peer(fate: &Fate) -> String {
-    match (&fate.attempt.mx, fate.attempt.peer) {
-        (Some(mx), Some(peer)) => format!("{mx} [{}]:{}", peer.ip(), peer.port()),
-        (Some(mx), None) => mx.to_string(),
-        (None, Some(peer)) => format!("[{}]:{}", peer.ip(), peer.port()),
-        (None, None) => String::new(),
     }
 }

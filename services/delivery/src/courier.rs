@@ -7,7 +7,7 @@ use sluice_mail::{Cause, EnhancedCode, Failure, Stage, Verdict};
 use sluice_queue::{ConnId, Feedback, Next, judge, speaks_of_site, try_next_host};
 use sluice_route::{Target, TlsPolicy};
 use sluice_smtp::client::TlsMode;
-use sluice_spool::{SettleError, Ticket};
+use sluice_spool::Ticket;
 use sluice_wire::client::{Connection, Peer};
 use tokio::sync::Notify;
 
@@ -32,8 +32,7 @@ struct Walk {
     targets: std::vec::IntoIter<Target>,
     again: Option<Target>,
     sessions_left: usize,
-    failures: Vec<Failure>,
-    at: Where,
+    failures: Vec<(Target, Failure)>,
 }
 
 impl Courier {
@@ -75,18 +74,7 @@ impl Courier {
         let Some(ticket) = self.ticket.as_mut() else { return true };
         let result = ticket.await;
         self.ticket = None;
-        match result {
-            Ok(()) => true,
-            Err(error @ SettleError::Poisoned(_)) => {
-                self.shared.poison(error);
-                false
-            }
-            // The shard was lost meanwhile; whoever owns it now will decide.
-            Err(error @ SettleError::Unknown) => {
-                self.shared.telemetry.settle_failed(&error);
-                true
-            }
-        }
+        self.shared.settled(result)
     }
 
     /// Whether there is nothing to wait for.
@@ -131,13 +119,10 @@ impl Courier {
             again: None,
             sessions_left: config.mx_session_limit,
             failures: Vec::new(),
-            at: Where::default(),
         };
         let began = self.shared.clock.now();
         while let Some(target) = walk.next() {
             let connected = self.connect(&job, &target).await;
-            walk.at.mx = Some(target.name.clone());
-            walk.at.peer = Some(target.address);
             let failure = match connected {
                 Err(failure) => failure,
                 Ok(connection) => {
@@ -160,7 +145,7 @@ impl Courier {
                 walk.sessions_left += 1;
                 walk.again = Some(target);
             } else {
-                walk.failures.push(failure);
+                walk.failures.push((target, failure));
             }
         }
         self.give_up(job, walk, began).await;
@@ -194,13 +179,17 @@ impl Courier {
     }
 
     /// No host would have it.
-    async fn give_up(&mut self, job: Job, mut walk: Walk, began: Instant) {
-        if walk.failures.iter().all(speaks_of_site) {
+    async fn give_up(&mut self, job: Job, walk: Walk, began: Instant) {
+        if walk.failures.iter().all(|(_, failure)| speaks_of_site(failure)) {
             self.report(Feedback::Bad);
         }
-        walk.at.duration = self.shared.clock.now().saturating_duration_since(began);
-        let at = std::mem::take(&mut walk.at);
-        let failure = walk.outcome(&self.shared.config.judgement);
+        let (target, failure) = walk.outcome(&self.shared.config.judgement);
+        let at = Where {
+            mx: target.as_ref().map(|target| target.name.clone()),
+            peer: target.map(|target| target.address),
+            duration: self.shared.clock.now().saturating_duration_since(began),
+            ..Where::default()
+        };
         self.conclude_all(job, failure, at).await;
     }
 
@@ -224,20 +213,24 @@ impl Drop for Courier {
 impl Walk {
     /// The next address to try, as long as the failures so far allow another.
     fn next(&mut self) -> Option<Target> {
-        if self.sessions_left == 0 || self.failures.last().is_some_and(|failure| !try_next_host(failure)) {
+        if self.sessions_left == 0 || self.failures.last().is_some_and(|(_, failure)| !try_next_host(failure)) {
             return None;
         }
         self.again.take().or_else(|| self.targets.next())
     }
 
-    /// What stands for the whole walk: the last failure that lets the mail wait, else the last.
-    fn outcome(self, context: &sluice_queue::Context) -> Failure {
-        let none = Failure::new(
-            Stage::Resolve,
-            Cause::NoSuchHost(EnhancedCode(5, 4, 4), "no host of the route has an address".into()),
-        );
-        let waits = |failure: &&Failure| matches!(judge(failure, context), Verdict::Deferred { .. });
-        let waiting = self.failures.iter().rev().find(waits).cloned();
-        waiting.or_else(|| self.failures.into_iter().last()).unwrap_or(none)
+    /// What stands for the whole walk, and the host where it happened: the last failure that lets the mail wait, else
+    /// the last.
+    fn outcome(mut self, context: &sluice_queue::Context) -> (Option<Target>, Failure) {
+        let waits = |(_, failure): &(Target, Failure)| matches!(judge(failure, context), Verdict::Deferred { .. });
+        let chosen = match self.failures.iter().rposition(waits) {
+            Some(at) => Some(self.failures.swap_remove(at)),
+            None => self.failures.pop(),
+        };
+        let none = || {
+            let words = "no host of the route has an address".into();
+            (None, Failure::new(Stage::Resolve, Cause::NoSuchHost(EnhancedCode(5, 4, 4), words)))
+        };
+        chosen.map_or_else(none, |(target, failure)| (Some(target), failure))
     }
 }

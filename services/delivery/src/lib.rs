@@ -63,6 +63,6 @@ pub async fn run(parts: Parts, config: Config, shutdown: watch::Receiver<bool>) 
     let connector = Connector::new(parts.clock.clone(), config.source_address, config.connect_timeout)
         .map_err(|e| DeliveryError::Tls(e.to_string()))?;
     let telemetry = telemetry::Telemetry::new(&parts.metrics)?;
-    let shared = Arc::new(shared::Shared::new(parts, config, connector, telemetry));
-    pump::run(&shared, shutdown).await
+    let (shared, tickets) = shared::Shared::new(parts, config, connector, telemetry);
+    pump::run(&Arc::new(shared), tickets, shutdown).await
 }

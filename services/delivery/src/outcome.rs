@@ -26,7 +26,12 @@ pub(crate) struct Summary {
 }
 
 /// Notes the results of an attempt, one for each recipient that was open, in the envelope.
-pub(crate) fn note(envelope: &mut Envelope, results: Vec<Result<Reply, Failure>>, context: &Context) -> Summary {
+pub(crate) fn note(
+    envelope: &mut Envelope,
+    results: Vec<Result<Reply, Failure>>,
+    attempt: &AttemptInfo,
+    context: &Context,
+) -> Summary {
     let mut summary = Summary::default();
     let mut open = envelope.recipients.iter_mut().filter(|recipient| recipient.outcome.is_none());
     for result in results {
@@ -55,7 +60,11 @@ pub(crate) fn note(envelope: &mut Envelope, results: Vec<Result<Reply, Failure>>
     }
     envelope.attempts += 1;
     if let Some(trouble) = &summary.trouble {
-        envelope.last_reply = Some(shorten(&trouble.to_string()).into());
+        let words = match attempt.host() {
+            Some(host) => format!("{host}: {trouble}"),
+            None => trouble.to_string(),
+        };
+        envelope.last_reply = Some(shorten(&words).into());
     }
     summary
 }

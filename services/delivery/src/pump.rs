@@ -10,8 +10,8 @@ use futures_util::stream::FuturesUnordered;
 use sluice_mail::{AttemptInfo, Failure, Host, Shard};
 use sluice_queue::Dispatcher;
 use sluice_route::Resolved;
-use sluice_spool::{ShardEvent, Work};
-use tokio::sync::watch;
+use sluice_spool::{ShardEvent, Ticket, Work};
+use tokio::sync::{mpsc, watch};
 
 use crate::DeliveryError;
 use crate::job::{Job, Where};
@@ -23,11 +23,19 @@ const TICK: Duration = Duration::from_secs(1);
 /// Domains that are asked for at once.
 const RESOLVING_MAX: usize = 200;
 
+/// Decisions without a connection that are watched at once.
+const WATCHED_MAX: usize = 100;
+
 /// Runs until shutdown, or until the log cannot be written any more.
-pub(crate) async fn run(shared: &Arc<Shared>, mut shutdown: watch::Receiver<bool>) -> Result<(), DeliveryError> {
+pub(crate) async fn run(
+    shared: &Arc<Shared>,
+    mut tickets: mpsc::Receiver<Ticket>,
+    mut shutdown: watch::Receiver<bool>,
+) -> Result<(), DeliveryError> {
     let _cut_off = CutOff(shared);
     let mut lobby = Lobby::new(shared.clone());
     let source = shared.source.clone();
+    let mut undecided = FuturesUnordered::new();
     let mut tick = tokio::time::interval(TICK);
     let mut event = source.next();
     let stop = async { drop(shutdown.wait_for(|stop| *stop).await) };
@@ -39,6 +47,8 @@ pub(crate) async fn run(shared: &Arc<Shared>, mut shutdown: watch::Receiver<bool
             error = &mut poison => return Err(DeliveryError::Spool(error)),
             () = &mut stop => break,
             _ = tick.tick() => lobby.tick(),
+            Some(result) = undecided.next() => drop(shared.settled(result)),
+            Some(ticket) = tickets.recv(), if undecided.len() < WATCHED_MAX => undecided.push(ticket),
             Some((host, answer)) = lobby.resolving.next() => lobby.resolved(&host, &answer),
             taken = &mut event => {
                 event = source.next();
@@ -105,7 +115,8 @@ impl Lobby {
         if work.envelope.expires <= wall {
             self.shared.telemetry.expired(&work.envelope);
             let Work { id, envelope, .. } = *work;
-            return drop(self.shared.source.settle(id, outcome::expire(envelope, AttemptInfo::default(), wall)));
+            let end = outcome::expire(envelope, AttemptInfo::default(), wall);
+            return self.shared.settle_unwatched(id, end);
         }
         let host = &work.envelope.domain;
         if let Some(waiting) = self.waiting.get_mut(host) {
@@ -153,7 +164,7 @@ impl Lobby {
         }
         let open = work.envelope.open_recipients().count();
         let results = vec![Err(failure.clone()); open];
-        drop(self.shared.conclude(*work, None, results, Where::default()));
+        self.shared.watch(self.shared.conclude(*work, None, results, Where::default()));
     }
 
     fn give_back(&mut self, which: &dyn Fn(Shard) -> bool) {

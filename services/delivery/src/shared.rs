@@ -8,9 +8,9 @@ use std::time::Duration;
 use sluice_mail::{AttemptInfo, Clock, Failure, Reply};
 use sluice_queue::{Action, ConnId, Dispatcher, Diverted};
 use sluice_route::Routes;
-use sluice_spool::{BodyError, Decision, SettleError, ShardSource, Ticket, Work};
+use sluice_spool::{BodyError, Decision, SettleError, ShardSource, Ticket, Work, WorkId};
 use sluice_wire::client::Connector;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::config::Config;
@@ -25,6 +25,10 @@ const PERMIT: u64 = 64 << 10;
 
 /// How long a connection waits for room for a large body, before it carries something else.
 const ROOM_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Decisions made without a connection whose fate is not known yet, at most. More are not looked at: where the log
+/// fails them it fails these.
+const UNDECIDED_MAX: usize = 1_000;
 
 /// Why a body is not in memory.
 pub(crate) enum NoBody {
@@ -53,14 +57,23 @@ pub(crate) struct Shared {
     room: Arc<Semaphore>,
     room_permits: u32,
     is_draining: AtomicBool,
+    /// To the pump: decisions that no courier waits for.
+    undecided: mpsc::Sender<Ticket>,
     poison: OnceLock<SettleError>,
     poisoned: Notify,
 }
 
 impl Shared {
-    pub(crate) fn new(parts: crate::Parts, config: Config, connector: Connector, telemetry: Telemetry) -> Self {
+    /// With the tickets that the pump has to look at.
+    pub(crate) fn new(
+        parts: crate::Parts,
+        config: Config,
+        connector: Connector,
+        telemetry: Telemetry,
+    ) -> (Self, mpsc::Receiver<Ticket>) {
+        let (undecided, tickets) = mpsc::channel(UNDECIDED_MAX);
         let room_permits = u32::try_from(config.max_large_bodies / PERMIT).unwrap_or(u32::MAX >> 3).max(1);
-        Self {
+        let shared = Self {
             source: parts.source,
             routes: parts.routes,
             clock: parts.clock,
@@ -75,9 +88,11 @@ impl Shared {
             room_permits,
             config,
             is_draining: AtomicBool::new(false),
+            undecided,
             poison: OnceLock::new(),
             poisoned: Notify::new(),
-        }
+        };
+        (shared, tickets)
     }
 
     /// Calls the dispatcher, then does what it asks for.
@@ -113,8 +128,34 @@ impl Shared {
 
     pub(crate) fn divert(&self, Diverted { item: job, eta }: Diverted<Job>) {
         self.telemetry.diverted(job.envelope(), eta);
-        // It comes again, whether this is written or not.
-        drop(self.source.settle(job.id(), Decision::Divert { eta }));
+        self.settle_unwatched(job.id(), Decision::Divert { eta });
+    }
+
+    /// Settles work that no connection depends on; the pump looks what becomes of it.
+    pub(crate) fn settle_unwatched(&self, work: WorkId, decision: Decision) {
+        self.watch(self.source.settle(work, decision));
+    }
+
+    /// Hands a ticket to the pump.
+    pub(crate) fn watch(&self, ticket: Ticket) {
+        // Not when there are too many already.
+        let _ = self.undecided.try_send(ticket);
+    }
+
+    /// What became of a decision. `false` when nothing may be sent any more.
+    pub(crate) fn settled(self: &Arc<Self>, result: Result<(), SettleError>) -> bool {
+        match result {
+            Ok(()) => true,
+            Err(error @ SettleError::Poisoned(_)) => {
+                self.poison(error);
+                false
+            }
+            // The shard was lost meanwhile; whoever owns it now will decide.
+            Err(error @ SettleError::Unknown) => {
+                self.telemetry.settle_failed(&error);
+                true
+            }
+        }
     }
 
     /// An attempt ended with these results: tells of it and settles the work.
@@ -126,7 +167,6 @@ impl Shared {
         at: Where,
     ) -> Ticket {
         let Work { id, mut envelope, .. } = work;
-        let summary = outcome::note(&mut envelope, results, &self.config.judgement);
         let wall = self.clock.wall();
         let info = AttemptInfo {
             site: site.cloned(),
@@ -136,6 +176,7 @@ impl Shared {
             tls: at.tls.clone(),
             duration: at.duration,
         };
+        let summary = outcome::note(&mut envelope, results, &info, &self.config.judgement);
         let retry_in =
             (summary.deferred > 0).then(|| outcome::wait(&envelope, wall, &self.config.retry, rand::random()));
         let site = site.map(|site| &**site);

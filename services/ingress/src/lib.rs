@@ -32,7 +32,7 @@ use reception::Reception;
 use shared::Shared;
 
 /// How often changed certificate files are looked for.
-const CERTIFICATE_CHECK: Duration = Duration::from_secs(60);
+const CERTIFICATE_CHECK: Duration = Duration::from_secs(5);
 
 /// What the ingress is made of.
 pub struct Parts {

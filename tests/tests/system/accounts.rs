@@ -9,7 +9,8 @@ use crate::fixture::{FROM, MESSAGE, Scene};
 fn add_list_change_and_remove() -> TestResult {
     let mut scene = Scene::new()?;
     let cli = |arguments: &[&str]| scene.sluice.cli(arguments);
-    let again = cli(&["account", "add", "alice", "--domain", "example.org", "--password", "x"])?;
+    let again = ["account", "add", "alice", "--domain", "example.org", "--password-stdin"];
+    let again = scene.sluice.cli_with(&again, b"another secret\n")?;
     ensure!(again.code != 0 && again.stderr.contains("alice"), "{again:?}");
     let made = cli(&["account", "add", "carol", "--domain", "example.com"])?.success()?.stdout;
     let passwords: Vec<&str> = made.split_whitespace().filter(|word| word.len() >= 16).collect();

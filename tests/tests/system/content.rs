@@ -55,19 +55,7 @@ fn lines_over_998_octets() -> TestResult {
     client.submit(FROM, &["bob@example.net"], &line(998))?.expect("250 2.0.0")?;
     let refused = client.submit(FROM, &["bob@example.net"], &line(999))?.expect("554 5.6.0")?;
     ensure!(refused.text().contains("line 4"), "{}", refused.text());
-    scene
-        .sluice
-        .cli(&[
-            "account",
-            "add",
-            "longlines",
-            "--domain",
-            "example.org",
-            "--allow-long-lines",
-            "--password",
-            "correct horse battery",
-        ])?
-        .success()?;
+    scene.add("longlines", &["--allow-long-lines"])?;
     let long = line(5000);
     scene.log_in("longlines")?.submit(FROM, &["carol@example.net"], &long)?.expect("250 2.0.0")?;
     let taken = scene.mailbox.wait_for(2)?;

@@ -48,6 +48,13 @@ impl Scene {
         Self::with(|_| ())
     }
 
+    /// Adds an account with [`PASSWORD`] that may send as [`FROM`], and with what `options` give it.
+    pub(crate) fn add(&self, account: &str, options: &[&str]) -> Result<()> {
+        let add = ["account", "add", account, "--domain", "example.org", "--password-stdin"];
+        self.sluice.cli_with(&[&add[..], options].concat(), format!("{PASSWORD}\n").as_bytes())?.success()?;
+        Ok(())
+    }
+
     /// A session under TLS, logged in as [`ALICE`].
     pub(crate) fn alice(&self) -> Result<Client> {
         self.log_in(ALICE)

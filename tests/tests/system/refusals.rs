@@ -132,7 +132,7 @@ fn grammar_and_order() -> TestResult {
            S: 552 5.3.4
            C: MAIL FROM:<ältere@example.org>
            S: 553 5.6.7
-           C: MAIL FROM:<"odd \" local"@example.org> SIZE=100 BODY=8BITMIME
+           C: MAIL FROM:<"odd \\" local"@example.org> SIZE=100 BODY=8BITMIME
            S: 250 2.1.0
            C: MAIL FROM:<alice@example.org>
            S: 503 5.5.1

@@ -23,6 +23,8 @@ pub use types::{Action, ConnId, Diverted, Feedback, Job, Limits, Next, SiteLimit
 
 /// How long a site's window is remembered when nothing is sent to it.
 const REMEMBERED: Duration = Duration::from_secs(1800);
+/// A site that takes all that waits for it within this time may have more than its share waiting.
+const QUICK: Duration = Duration::from_secs(1);
 
 /// The queues of all sites and the places of all connections.
 #[derive(Debug)]
@@ -95,9 +97,13 @@ impl<T> Dispatcher<T> {
         let queued = site.lanes.len();
         if queued >= self.limits.site.max_queued {
             let eta = site.pace.eta(now, queued);
-            return Err(Diverted { item: job.item, eta });
+            // What a quick site has taken in a moment does not stand in the way of others.
+            if eta > QUICK {
+                return Err(Diverted { item: job.item, eta });
+            }
         }
         site.lanes.push(job);
+        site.pace.came(now);
         self.staff(at);
         Ok(())
     }
@@ -128,7 +134,7 @@ impl<T> Dispatcher<T> {
             if let Some(item) = site.lanes.pop(accepts) {
                 connection.served += 1;
                 site.last_used = now;
-                site.pace.took_one(now);
+                site.pace.took_one(now, site.lanes.len() > 0);
                 answer = Next::Job(item);
             } else if site.lanes.len() == 0 && self.line.is_empty() {
                 connection.state = ConnState::Idle;
@@ -156,7 +162,7 @@ impl<T> Dispatcher<T> {
             return None;
         }
         let item = site.lanes.pop(accepts)?;
-        site.pace.took_one(now);
+        site.pace.took_one(now, site.lanes.len() > 0);
         connection.served += 1;
         self.connections[conn.0 as usize] = Some(connection);
         Some(item)
@@ -195,6 +201,7 @@ impl<T> Dispatcher<T> {
                 site.health = Health::Dead(now + limits.dead_site_pause);
                 let mut items = Vec::new();
                 site.lanes.take(&|_| true, &mut items);
+                site.pace.all_gone(now);
                 let eta = limits.dead_site_pause;
                 items.into_iter().map(|item| Diverted { item, eta }).collect()
             }

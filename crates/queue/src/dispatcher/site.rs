@@ -45,7 +45,7 @@ impl<T> Site<T> {
             lanes: Lanes::new(),
             health: Health::Open,
             window: Window::new(limits.initial_destination_concurrency.min(limits.max_smtp_out)),
-            pace: Pace::new(now),
+            pace: Pace::default(),
             connections: 0,
             coming: 0,
             idle: VecDeque::new(),

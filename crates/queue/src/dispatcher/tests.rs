@@ -235,6 +235,41 @@ fn what_exceeds_a_sites_queue_is_diverted_for_as_long_as_the_queue_lasts() {
 }
 
 #[test]
+fn what_exceeds_the_queue_of_a_new_site_comes_again_soon() {
+    let mut bench = Bench::new(limits());
+    for i in 0..1000 {
+        bench.push("x", i).unwrap();
+    }
+    assert_eq!(bench.push("x", 5000).unwrap_err().eta, Duration::from_secs(2));
+    bench.now += Duration::from_millis(200);
+    bench.next(bench.open[0]);
+    bench.push("x", 5001).unwrap();
+    assert_eq!(bench.push("x", 5002).unwrap_err().eta, Duration::from_secs(2), "one taken tells little");
+}
+
+#[test]
+fn a_quick_site_may_have_more_waiting_also_after_a_pause() {
+    let mut limits = limits();
+    limits.site.max_msg_per_connection = 0;
+    let mut bench = Bench::new(limits);
+    bench.push("x", 0).unwrap();
+    bench.next(bench.open[0]);
+    bench.now += Duration::from_secs(1000);
+    for i in 0..1000 {
+        bench.push("x", i).unwrap();
+    }
+    let conn = bench.open[0];
+    for _ in 0..500 {
+        assert!(matches!(bench.next(conn), Next::Job(_)));
+        bench.now += Duration::from_millis(1);
+    }
+    for i in 0..500 {
+        bench.push("x", i).unwrap();
+    }
+    bench.push("x", 5000).expect("1000 at a thousand a second");
+}
+
+#[test]
 fn a_slow_site_cannot_take_all_connections_and_a_full_house_makes_room() {
     let mut limits = limits();
     limits.total_max_smtp_out = 24;

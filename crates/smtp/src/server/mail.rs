@@ -86,8 +86,12 @@ impl Reader<'_> {
         let is = |name: &str| keyword.eq_ignore_ascii_case(name);
         match value {
             Some(value) if is("SIZE") => self.once(0, keyword).and_then(|()| self.size(value)),
-            Some(value) if is("BODY") => self.once(1, keyword).and_then(|()| self.body(value)),
-            None if is("SMTPUTF8") => self.once(2, keyword).map(|()| self.mail.smtputf8 = true),
+            Some(value) if is("BODY") => self.body(value),
+            // Said again by clients that add what their user gave already.
+            None if is("SMTPUTF8") => {
+                self.mail.smtputf8 = true;
+                Ok(())
+            }
             Some(value) if is("AUTH") && self.config.auth != AuthPolicy::Never => {
                 // Who wrote it first is not passed on, as RFC 4954 5 allows towards untrusted servers.
                 self.once(3, keyword).and_then(|()| valid(value == "<>" || is_xtext(value), keyword))
@@ -125,15 +129,20 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// The same again changes nothing; clients add it to what their user gave already.
     fn body(&mut self, value: &str) -> Result<(), Refusal> {
-        self.mail.body_8bit = value.eq_ignore_ascii_case("8BITMIME");
-        match value {
-            _ if self.mail.body_8bit || value.eq_ignore_ascii_case("7BIT") => Ok(()),
-            _ if value.eq_ignore_ascii_case("BINARYMIME") => {
-                Err(Refusal::bad("555 5.5.4 BODY=BINARYMIME is not offered; 7BIT and 8BITMIME are"))
-            }
-            _ => Err(Refusal::bad("501 5.5.4 BODY is 7BIT or 8BITMIME")),
+        let eight_bit = value.eq_ignore_ascii_case("8BITMIME");
+        if value.eq_ignore_ascii_case("BINARYMIME") {
+            return Err(Refusal::bad("555 5.5.4 BODY=BINARYMIME is not offered; 7BIT and 8BITMIME are"));
         }
+        if !eight_bit && !value.eq_ignore_ascii_case("7BIT") {
+            return Err(Refusal::bad("501 5.5.4 BODY is 7BIT or 8BITMIME"));
+        }
+        if self.seen & 1 << 1 == 0 || self.mail.body_8bit != eight_bit {
+            self.once(1, "BODY")?;
+        }
+        self.mail.body_8bit = eight_bit;
+        Ok(())
     }
 
     fn ret(&mut self, value: &str) -> Result<(), Refusal> {

@@ -12,7 +12,7 @@ impl Session {
     }
 
     pub(super) fn noop(&mut self) {
-        self.out.line("250 2.0.0 OK");
+        self.out.line("250 2.0.0 OK, still here");
     }
 
     pub(super) fn quit(&mut self, args: &str) {

@@ -67,7 +67,7 @@ fn tell(decision: &Decision) -> String {
 }
 
 fn attempt(mut envelope: Envelope, results: Vec<Result<Reply, Failure>>, wall: UnixMs) -> (Decision, Summary) {
-    let summary = note(&mut envelope, results, &Context::default());
+    let summary = note(&mut envelope, results, &AttemptInfo::default(), &Context::default());
     let retry_in = (summary.deferred > 0).then(|| wait(&envelope, wall, &RetrySchedule::default(), 0.5));
     (decision(envelope, AttemptInfo::default(), wall, retry_in), summary)
 }
@@ -132,10 +132,32 @@ fn giving_up_says_what_the_last_attempt_came_to() {
 }
 
 #[test]
+fn the_note_names_the_host_as_far_as_it_is_known() {
+    let at = |mx: Option<&str>, peer: Option<&str>| AttemptInfo {
+        mx: mx.map(Into::into),
+        peer: peer.map(|peer| peer.parse().unwrap()),
+        ..AttemptInfo::default()
+    };
+    let refused = || vec![Err(Failure::new(Stage::Connect, Cause::Io("Connection refused".into())))];
+    for (attempt, words) in [
+        (
+            at(Some("mx.example.org"), Some("192.0.2.1:25")),
+            "mx.example.org [192.0.2.1]:25: Connection refused (at connect)",
+        ),
+        (at(Some("192.0.2.1"), Some("192.0.2.1:25")), "192.0.2.1:25: Connection refused (at connect)"),
+        (at(None, None), "Connection refused (at connect)"),
+    ] {
+        let mut envelope = envelope(1);
+        note(&mut envelope, refused(), &attempt, &Context::default());
+        assert_eq!(envelope.last_reply.as_deref(), Some(words));
+    }
+}
+
+#[test]
 fn a_long_reply_is_kept_short() {
     let text = "ü".repeat(2000);
     let failure = Failure::new(Stage::Rcpt, Cause::Reply(Reply { code: 450, enhanced: None, text }));
     let mut envelope = envelope(1);
-    note(&mut envelope, vec![Err(failure)], &Context::default());
+    note(&mut envelope, vec![Err(failure)], &AttemptInfo::default(), &Context::default());
     assert!(envelope.last_reply.unwrap().len() <= NOTE_MAX);
 }

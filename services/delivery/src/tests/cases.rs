@@ -44,7 +44,8 @@ async fn a_temporary_refusal_waits_and_is_tried_again() {
     let bench = Bench::start(&[("example.net", &[peer.address])]);
     let id = bench.send("example.net", &["ann"], BODY).await;
     let envelope = bench.waiting(id).await;
-    assert_eq!((envelope.attempts, envelope.last_reply.as_deref()), (1, Some("450 4.2.1 later (at rcpt)")));
+    let words = format!("{}: 450 4.2.1 later (at rcpt)", peer.address);
+    assert_eq!((envelope.attempts, envelope.last_reply.as_deref()), (1, Some(&*words)));
     bench.retry_now(id);
     let fate = bench.fate(id).await;
     assert_eq!((fate.kind, fate.attempts), (FateKind::Delivered, 2));
@@ -107,7 +108,8 @@ async fn no_more_sessions_are_tried_than_allowed() {
     }
     let bench = Bench::start(&[("example.net", &[peers[0].address, peers[1].address, peers[2].address])]);
     let id = bench.send("example.net", &["ann"], BODY).await;
-    assert_eq!(bench.waiting(id).await.last_reply.as_deref(), Some("421 4.3.2 busy (at greeting)"));
+    let words = format!("{}: 421 4.3.2 busy (at greeting)", peers[1].address);
+    assert_eq!(bench.waiting(id).await.last_reply.as_deref(), Some(&*words));
     assert_eq!(peers.iter().map(|p| p.seen().connections).collect::<Vec<_>>(), [1, 1, 0]);
 }
 
@@ -118,7 +120,8 @@ async fn a_connection_lost_after_the_final_dot_waits_and_is_not_tried_elsewhere_
     let bench = Bench::start(&[("example.net", &[first.address, second.address])]);
     let id = bench.send("example.net", &["ann"], BODY).await;
     let envelope = bench.waiting(id).await;
-    assert_eq!(envelope.last_reply.as_deref(), Some("the peer closed the connection (at dot)"));
+    let words = format!("{}: the peer closed the connection (at dot)", first.address);
+    assert_eq!(envelope.last_reply.as_deref(), Some(&*words));
     assert_eq!(second.seen().connections, 0);
     bench.retry_now(id);
     assert_eq!(bench.fate(id).await.attempts, 2);
@@ -239,6 +242,7 @@ async fn where_tls_is_required_a_broken_starttls_waits() {
         let bench = Bench::with(&[("example.net", &[peer.address])], required, Box::new(|s| s));
         let id = bench.send("example.net", &["ann"], BODY).await;
         let words = bench.waiting(id).await.last_reply.unwrap();
+        let words = words.strip_prefix(&format!("{}: ", peer.address)).unwrap();
         assert!(words.starts_with("TLS: ") || words.starts_with("the peer closed"), "{words}");
         assert!(!peer.seen().lines.iter().any(|l| l.starts_with("MAIL")));
     }
@@ -422,6 +426,23 @@ async fn when_outcomes_cannot_be_written_running_transactions_are_cut_off() {
     assert!(bench.end().await.is_err());
     peer.open_gate();
     peer.wait(|seen| seen.live == 0).await;
+}
+
+#[tokio::test]
+async fn an_outcome_without_a_connection_that_cannot_be_written_ends_it() {
+    let peer = Peer::start(Script::default()).await;
+    for domain in ["nowhere.example", "expired.example"] {
+        let (_durable, held) = watch::channel(Some(Err(SettleError::Poisoned("fdatasync: EIO".into()))));
+        let (_ours, ours) = watch::channel(true);
+        let between =
+            Box::new(|spool| Arc::new(Held { spool, durable: held, ours, readable: true }) as Arc<dyn ShardSource>);
+        let mut bench = Bench::with(&[("example.net", &[peer.address])], |_| {}, between);
+        let expired = domain == "expired.example";
+        let change = |e: &mut sluice_mail::Envelope| e.expires = if expired { e.accepted } else { e.expires };
+        bench.send_changed(domain, &["ann"], BODY, change).await;
+        let error = bench.end().await.unwrap_err();
+        assert!(matches!(error, DeliveryError::Spool(SettleError::Poisoned(_))), "{domain}: {error}");
+    }
 }
 
 #[tokio::test]

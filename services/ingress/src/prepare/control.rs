@@ -95,7 +95,8 @@ impl Asked {
             Knob::Tag => self.tag = Some(value.into()),
             Knob::Lane => {
                 let lane = Lane::parse(value);
-                self.lane = Some(lane.ok_or_else(|| wrong(name, "expected transactional or bulk"))?);
+                let unknown = || Refusal::right(format!("{name}: no such lane; expected transactional or bulk"));
+                self.lane = Some(lane.ok_or_else(unknown)?);
             }
             Knob::Expire => {
                 let time: Time = value.parse().map_err(|e| wrong(name, &format!("{e}")))?;

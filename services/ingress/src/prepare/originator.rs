@@ -1,6 +1,6 @@
 //! Who the message says it is from, and whether the account may say so.
 
-use sluice_mail::header::{Headers, parse_mailboxes};
+use sluice_mail::header::{Headers, MailboxError, parse_mailboxes};
 
 use super::{Reason, Refusal, shown};
 use crate::sender::Sender;
@@ -19,10 +19,23 @@ pub(super) fn check(headers: &Headers<'_>, sender: &Sender) -> Result<(), Refusa
     let Some(value) = from.text() else {
         return Err(Refusal::content(Reason::Header, "the From field is not UTF-8"));
     };
-    let addresses = parse_mailboxes(&value).map_err(|e| {
-        Refusal::content(Reason::Header, format!("the From field cannot be read: {e}: {}", shown(&value)))
-    })?;
     let account = &sender.account;
+    let addresses = parse_mailboxes(&value).map_err(|e| match e {
+        // Another reader may take it for the sender.
+        MailboxError::AddressInComment | MailboxError::AddressInQuotes => {
+            Refusal::sender(&account.id, value.trim(), &format!("From field with {e}"))
+        }
+        MailboxError::NoAddress
+        | MailboxError::Syntax(_)
+        | MailboxError::Address(_)
+        | MailboxError::Control(_)
+        | MailboxError::Route
+        | MailboxError::EncodedWord
+        | MailboxError::Unclosed
+        | MailboxError::TooMany => {
+            Refusal::content(Reason::Header, format!("the From field cannot be read: {e}: {}", shown(&value)))
+        }
+    })?;
     match addresses.iter().find(|address| !account.may_send_as(address)) {
         Some(foreign) => Err(Refusal::sender(&account.id, foreign.as_str(), "From field")),
         None => Ok(()),

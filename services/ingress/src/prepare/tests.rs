@@ -193,6 +193,21 @@ fn every_from_address_must_be_the_accounts() {
 }
 
 #[test]
+fn a_from_that_hides_an_address_is_refused_as_another_s() {
+    for (from, hidden) in [
+        ("a@example.org (<x@evil.example>)", "a comment"),
+        ("(a@example.org) x@evil.example", "a comment"),
+        ("\"a\\\" <x@evil.example>\" <a@example.org>", "a quoted string"),
+    ] {
+        let reply = Case::default().refused(&format!("From: {from}\r\n\r\n"));
+        let words = format!(
+            "553 5.7.1 account acme may not send as <{from}> (From field with {hidden} that looks like an address)"
+        );
+        assert_eq!(reply.to_string(), words);
+    }
+}
+
+#[test]
 fn a_from_that_is_missing_or_unreadable_or_twice_is_refused() {
     for (message, words) in [
         ("Subject: x\r\n\r\nFrom: a@example.org\r\n", "no From field"),
@@ -205,7 +220,6 @@ fn a_from_that_is_missing_or_unreadable_or_twice_is_refused() {
         ("", "no From field"),
         ("From:\r\n\r\n", "cannot be read"),
         ("From: undisclosed:;\r\n\r\n", "cannot be read"),
-        ("From: a@example.org (<x@evil.example>)\r\n\r\n", "cannot be read"),
         ("From: <a@example.org> <x@evil.example>\r\n\r\n", "cannot be read"),
         ("no header at all\r\n\r\n", "header line 1 is not a field"),
         (" From: a@example.org\r\n\r\n", "header line 1 continues"),
@@ -322,7 +336,7 @@ fn control_fields_that_make_no_sense_or_are_not_allowed_are_refused() {
         ("X-Sluice-Pool: other", "550 5.7.1 account acme may not use pool other"),
         ("X-Virtual-MTA: other", "550 5.7.1 account acme may not use pool other"),
         ("X-Sluice-Lane: bulk", "550 5.7.1 account acme may not use lane bulk"),
-        ("X-Sluice-Lane: fast", "554 5.6.0 X-Sluice-Lane: expected transactional or bulk"),
+        ("X-Sluice-Lane: fast", "550 5.7.1 X-Sluice-Lane: no such lane; expected transactional or bulk"),
         ("X-Sluice-Expire: soon", "554 5.6.0 X-Sluice-Expire: expected a time such as"),
         ("X-Sluice-Expire: 25h", "554 5.6.0 X-Sluice-Expire: expected a time up to 1d,"),
         ("X-Sluice-Expire: 0s", "554 5.6.0 X-Sluice-Expire: expected a time up to 1d,"),

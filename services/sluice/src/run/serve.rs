@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_control::Bound;
-use sluice_daemon::{Health, LogGuard, Signals, serve_admin};
+use sluice_daemon::{Health, LogFormat, LogGuard, Signals, serve_admin};
 use sluice_mail::Clock;
 use sluice_registry::Registry;
 use sluice_route::{FixedRoute, FixedRoutes, RelayHost, Routes, TlsPolicy};
@@ -24,7 +24,7 @@ use super::reload::Reload;
 use super::routes::SwapRoutes;
 use super::{Options, RunError};
 use crate::config::Config;
-use crate::first_start::{Facts, Listener, banner};
+use crate::first_start::{Accounts, Facts, Listener, banner};
 use crate::sandbox::Sandbox;
 
 /// How often the queue is asked whether it takes mail, for `/readyz`.
@@ -67,9 +67,16 @@ pub(super) async fn serve(
     stop_rest: watch::Sender<bool>,
 ) -> Result<(), RunError> {
     let text = describe(&options, &prepared);
+    // Where the output is collected for machines a text between the lines is a nuisance; a new password is not kept back.
+    let is_for_machines =
+        prepared.config.log.format == LogFormat::Json && !matches!(prepared.accounts, Accounts::DemoMade(_));
     let mut running = start(options, prepared, &signals, stop_rest)?;
-    // Where nobody listens nothing more can be said.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    if is_for_machines {
+        info!("Sluice is running");
+    } else {
+        // Where nobody listens nothing more can be said.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+    }
     let why = tokio::select! {
         _ = signals.drain.wait_for(|drain| *drain) => Ok(()),
         reason = running.spool.poisoned() => Err(RunError::Poisoned(reason)),

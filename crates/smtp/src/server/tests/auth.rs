@@ -93,7 +93,7 @@ fn what_is_sent_in_the_clear_behind_starttls_is_thrown_away() {
     assert!(session.is_tls() && session.poll_output().is_none());
     input.extend_from_slice(b"NOOP\r\n");
     session.handle_input(base(), &mut input);
-    assert_eq!(session.poll_output().unwrap(), &b"250 2.0.0 OK\r\n"[..]);
+    assert_eq!(session.poll_output().unwrap(), &b"250 2.0.0 OK, still here\r\n"[..]);
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn failed_logins_are_counted() {
          E: login PLAIN user a
          S: 535 5.7.8 Authentication failed: wrong name or password
          C: NOOP
-         S: 250 2.0.0 OK
+         S: 250 2.0.0 OK, still here
          C: AUTH PLAIN AHVzZXIAYQ==
          E: login PLAIN user a
          S: 535 5.7.8 Authentication failed: wrong name or password
@@ -281,7 +281,7 @@ fn lines_of_auth_may_be_long_but_not_endless() {
             for piece in format!("{line}\r\nNOOP\r\n").as_bytes().chunks(chunk) {
                 host.send(piece);
             }
-            assert_eq!(host.log[host.log.len() - 2..], [reply, "S: 250 2.0.0 OK"], "{chunk}");
+            assert_eq!(host.log[host.log.len() - 2..], [reply, "S: 250 2.0.0 OK, still here"], "{chunk}");
         }
     }
 }

@@ -16,7 +16,7 @@ const BEGIN: &str = "C: HELO me
 
 #[track_caller]
 fn check_content(config: &SessionConfig, rest: &str) {
-    check(config, &format!("{BEGIN}{rest}\nC: NOOP\nS: 250 2.0.0 OK"));
+    check(config, &format!("{BEGIN}{rest}\nC: NOOP\nS: 250 2.0.0 OK, still here"));
 }
 
 #[test]

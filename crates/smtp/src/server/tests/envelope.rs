@@ -73,6 +73,7 @@ fn what_is_malformed_gets_501() {
         ("MAIL FROM:<a@a.test> SIZE=-1", "501 5.5.4 "),
         ("MAIL FROM:<a@a.test> SIZE=123456789012345678901", "501 5.5.4 "),
         ("MAIL FROM:<a@a.test> SIZE=1 size=2", "501 5.5.4 Parameter size is given twice"),
+        ("MAIL FROM:<a@a.test> BODY=7BIT BODY=8BITMIME", "501 5.5.4 Parameter BODY is given twice"),
         ("MAIL FROM:<a@a.test> BODY=9BIT", "501 5.5.4 BODY is 7BIT or 8BITMIME"),
         ("MAIL FROM:<a@a.test> SMTPUTF8=1", "501 5.5.4 "),
         ("MAIL FROM:<a@a.test> =", "501 5.5.4 Malformed parameter ="),

@@ -115,9 +115,9 @@ fn the_small_verbs() {
     check(
         &trusted(),
         "C: NOOP
-         S: 250 2.0.0 OK
+         S: 250 2.0.0 OK, still here
          C: noop whatever it be
-         S: 250 2.0.0 OK
+         S: 250 2.0.0 OK, still here
          C: vRfY <a@a.test>
          S: 252 2.0.0 Addresses are not verified here; send a message and see
          C: VRFY
@@ -167,7 +167,7 @@ fn lines_must_be_whole_and_clean() {
          C| NOOP \\xff\\r\\n
          S: 500 5.5.2 The line is not valid UTF-8
          C: NOOP
-         S: 250 2.0.0 OK
+         S: 250 2.0.0 OK, still here
          C: GET / HTTP/1.1
          S: 421 4.7.0 mx.test This port speaks SMTP only; closing the connection
          E: close not_smtp
