@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 /// Over how long the pace is measured.
 const SPAN: Duration = Duration::from_secs(10);
-/// What was seen for a shorter time tells nothing.
+/// What was seen for a shorter time and of fewer envelopes tells nothing.
 const GLIMPSE: Duration = Duration::from_millis(100);
+const FEW: u32 = 100;
 /// When to ask again while the pace is not known: soon, as the site may be quick once its connections stand.
 const UNKNOWN: Duration = Duration::from_secs(2);
 /// The bounds of what is foretold.
@@ -49,7 +50,7 @@ impl Pace {
     pub(super) fn eta(&mut self, now: Instant, len: usize) -> Duration {
         self.fold(now);
         let span = self.span(now);
-        let running = (span >= GLIMPSE).then(|| f64::from(self.taken) / span.as_secs_f64());
+        let running = (span >= GLIMPSE || self.taken >= FEW).then(|| f64::from(self.taken) / span.as_secs_f64());
         // What was seen for a short time is believed for a short time.
         let (per_second, max) = match (self.per_second, running) {
             (Some(before), running) => (before.max(running.unwrap_or_default()), ETA_MAX),

@@ -25,6 +25,8 @@ const TICK_MAX: usize = 4096;
 const READ_MAX: usize = 64;
 /// An envelope and its body are read at once when they lie this close together.
 const SPAN_MAX: u32 = 128 << 10;
+/// So much more than a body may stay in memory with it.
+const NEAR: u64 = 4 << 10;
 /// When an envelope that cannot be read is looked at again.
 const UNREADABLE_AGAIN: Duration = Duration::from_secs(3600);
 
@@ -77,7 +79,9 @@ impl Source {
         let all: Bytes = read(&*self.meta_file, Loc { len: span as u32, ..self.meta })?.into();
         let envelope = self.decode(all.get(..self.meta.len as usize).unwrap_or_default())?;
         let body = self.checked(all.slice((self.body.at - self.meta.at) as usize..))?;
-        Ok((envelope, Some(body)))
+        // What lies between, records of other domains, must not stay in memory with it.
+        let is_far = span > 2 * u64::from(self.body.len) + NEAR;
+        Ok((envelope, Some(if is_far { Bytes::copy_from_slice(&body) } else { body })))
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<Envelope, String> {

@@ -1,6 +1,6 @@
 //! Applying what the frames of the log say, in order, to an empty index.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use prost::Message;
 use sluice_mail::{Lane, QueueId, UnixMs};
@@ -21,6 +21,8 @@ pub(super) struct Replay {
     pub(super) lsn: u64,
     /// Slots by key: needed only while replaying.
     keys: HashMap<u64, u32>,
+    /// Segments of which a part was skipped: their envelopes have other ordinals than they had.
+    damaged: BTreeSet<u32>,
 }
 
 /// A frame whose CRCs are right but whose content is not what its kind must hold.
@@ -35,6 +37,7 @@ impl Replay {
             next_key: 1,
             lsn: 0,
             keys: HashMap::new(),
+            damaged: BTreeSet::new(),
         }
     }
 
@@ -48,6 +51,9 @@ impl Replay {
             }
             self.lsn = view.header.lsn + 1;
             self.frame(&view, id).ok_or(ScanError::Bad(view.at, UNDECODABLE))?;
+        }
+        if !scanner.skipped().is_empty() {
+            self.damaged.insert(id);
         }
         Ok(())
     }
@@ -76,7 +82,10 @@ impl Replay {
             Kind::Retire => {}
             Kind::Gone => {
                 let gone = record::Gone::decode(head).ok()?;
-                self.index.apply_gone(u32::try_from(view.header.subject).ok()?, &gone.bits, id);
+                let segment = u32::try_from(view.header.subject).ok()?;
+                // Better sent once more than taken for another that is gone.
+                let bits = if self.damaged.contains(&segment) { &[] } else { &*gone.bits };
+                self.index.apply_gone(segment, bits, id);
             }
         }
         Some(())

@@ -459,3 +459,18 @@ async fn a_message_that_cannot_be_read_waits_and_holds_up_nothing() {
     let words = bench.waiting(large).await.last_reply.unwrap();
     assert_eq!(&*words, "the stored body cannot be read: checksum (at body)");
 }
+
+#[tokio::test]
+async fn a_burst_for_many_domains_of_one_host_is_not_put_off_for_long() {
+    let peer = Peer::start(Script::default()).await;
+    let domains: Vec<String> = (0..40).map(|i| format!("d{i}.example")).collect();
+    let hosts = [peer.address];
+    let routes: Vec<_> = domains.iter().map(|domain| (domain.as_str(), &hosts[..])).collect();
+    let bench = Bench::with(&routes, |raw| raw.max_outstanding_per_domain = 100, Box::new(|spool| spool));
+    for _ in 0..15 {
+        for domain in &domains {
+            bench.send(domain, &["ann"], BODY).await;
+        }
+    }
+    assert_eq!(bench.fates(600).await.len(), 600);
+}

@@ -15,12 +15,15 @@ The first `sluice run` writes it. Every key has a default, so an empty file is a
 1. environment variables: `SLUICE_` and the key in capitals, with `__` between section and key:
    `SLUICE_HOSTNAME=mail.example.org`, `SLUICE_LOG__LEVEL=debug`. Values other than plain text are written as in TOML:
    `SLUICE_DELIVERY__RETRY_AFTER='[\"1m\", \"10m\"]'`, `SLUICE_INGRESS__LISTENERS='[{ address = \"0.0.0.0:587\" }]'`; a place
-   in a list is a number: `SLUICE_INGRESS__LISTENERS__0__ADDRESS=0.0.0.0:587`;
+   in a list is a number: `SLUICE_INGRESS__LISTENERS__0__ADDRESS=0.0.0.0:587` (a list that the file does not have begins
+   empty, not with its defaults). Names without `__` that are no key are ignored, since Kubernetes sets such ones:
+   `SLUICE_LOG_LEVEL` does nothing;
 2. flags: `--set log.level=debug`, `--set ingress.listeners.0.address=0.0.0.0:587`, `--data-dir PATH`. These win.
 
-`sluice check-config` says what is wrong, with the line, without starting anything. Unknown keys are errors. On SIGHUP the
-file is read again; static routes, the log level and the certificate take effect at once, everything else at the next
-start. A file with an error changes nothing.
+`sluice check-config` says what is wrong, with the line, without starting anything; it does not open the certificates, ports
+and folders that the file names. Unknown keys are errors. On SIGHUP the file is read again; static routes and the log level
+take effect at once, and the files of the certificate are read anew; everything else, other paths in `[tls]` included, holds
+from the next start. A file with an error changes nothing.
 
 **Kinds of value.** A *time* is text such as `\"30s\"`, `\"5m\"`, `\"1d12h\"` (units `w`, `d`, `h`, `m`, `s`, `ms`, largest first).
 A *size* is text such as `\"25MiB\"` or `\"512kB\"`, or a number of octets. A *network* is `\"10.0.0.0/8\"` or `\"2001:db8::/32\"`. An

@@ -178,7 +178,9 @@ fn of_open(error: &OpenError) -> ExitCode {
 fn cannot_listen(address: SocketAddr, error: &io::Error, key: &str) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("{address} is taken by another program: stop that one, or set {key} to a free address")
+            format!(
+                "{address} is taken, by another program or another key: stop that one, or set {key} to a free address"
+            )
         }
         io::ErrorKind::PermissionDenied => format!(
             "this user may not listen on {address}: set {key} to a port above 1023, or give the program the \
@@ -224,7 +226,7 @@ mod tests {
         for (error, words, code) in [
             (
                 listen(io::ErrorKind::AddrInUse),
-                "127.0.0.1:2587 is taken by another program: stop that one, or set ingress.listeners[0].address",
+                "127.0.0.1:2587 is taken, by another program or another key: stop that one, or set ingress.listeners[0].address",
                 69,
             ),
             (listen(io::ErrorKind::PermissionDenied), "this user may not listen on 127.0.0.1:2587", 77),

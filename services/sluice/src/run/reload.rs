@@ -27,7 +27,9 @@ impl Reload {
         while asked.changed().await.is_ok() {
             match self.once() {
                 Ok(()) => {
-                    info!("routes, log level and certificate were read again; other keys hold from the next start")
+                    info!(
+                        "routes, log level and certificate files were read again; other keys hold from the next start"
+                    )
                 }
                 Err(why) => error!(%why, "nothing was reloaded; what was in use stays in use"),
             }

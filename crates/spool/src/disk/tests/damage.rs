@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sluice_mail::QueueId;
+use sluice_mail::{QueueId, Shard};
 
 use super::model::{Run, config};
 use super::power::{Faults, PowerFiles};
@@ -13,6 +13,7 @@ use crate::contract::{self, done, id, message, octets};
 use crate::disk::frame::{Header, Identity};
 use crate::disk::segment::{self, DATA_START, HeaderState};
 use crate::disk::{self, Config, OpenError};
+use crate::{ShardSource, Window};
 
 const SEGMENT: u64 = 16 << 10;
 
@@ -240,6 +241,43 @@ fn salvage_goes_on_without_a_segment() {
     let there = written.batches.iter().filter(|(_, segment, _)| *segment != 2);
     assert_eq!(kept, there.map(|(number, ..)| id(*number)).collect());
     assert_eq!(lost, 1);
+}
+
+#[test]
+fn salvage_does_not_take_one_envelope_for_another_that_is_gone() {
+    let files = PowerFiles::new(1, Faults::default());
+    let mut run = at(&files);
+    let wide = Window { max_items: 1_000, max_bytes: 1 << 30, max_items_per_domain: 1_000 };
+    run.disk.window(Shard(0), wide);
+    let keep = |run: &mut Run, number| {
+        run.keep(message(number, &["example.org"], octets(300, number as u8))).unwrap();
+        place(run)
+    };
+    let first = keep(&mut run, 1);
+    let last = (2..).find(|number| keep(&mut run, *number).0 > first.0).unwrap();
+    let mut works: Vec<_> = (1..=last).map(|_| run.take().unwrap()).collect();
+    // One of the first segment and the one of the second: told of in the second, which is given up.
+    for work in [works.pop().unwrap(), works.remove(1)] {
+        run.settle(work.id, done(&work.envelope)).unwrap().unwrap();
+    }
+    for number in last + 1.. {
+        let begun = keep(&mut run, number).0;
+        let work = run.take().unwrap();
+        run.settle(work.id, done(&work.envelope)).unwrap().unwrap();
+        if begun > first.0 + 1 {
+            break;
+        }
+    }
+    run.tidy();
+    assert!(!run.disk.shared.state().index.segments.contains_key(&(first.0 + 1)));
+    drop(run);
+    let files = files.fork();
+    files.edit(&path(first.0), |bytes| bytes[first.1 as usize - 100] ^= 4);
+    let (kept, lost) = salvage(&files);
+    assert_eq!(lost, 1);
+    for number in 3..last {
+        assert!(kept.contains(&id(number)), "message {number} of {last}");
+    }
 }
 
 #[test]

@@ -193,3 +193,23 @@ fn without_readers_nothing_is_held() {
     // A reader whose place was given up goes on with what is left.
     assert!(stage.run.disk.read("looks only", 1_000).now_or_never().unwrap().is_ok());
 }
+
+#[test]
+fn a_body_that_is_read_back_keeps_little_else_in_memory() {
+    let (files, clock) = (PowerFiles::new(1, Faults::default()), contract::clock());
+    let mut run = Run::start(&files, &clock, config(256 << 10)).unwrap();
+    let domains: Vec<String> = (0..400).map(|i| format!("d{i}.example")).collect();
+    let domains: Vec<&str> = domains.iter().map(String::as_str).collect();
+    run.keep(message(1, &domains, octets(1_000, 1))).unwrap();
+    drop(run);
+    files.power_cycle();
+    let mut run = Run::start(&files, &clock, config(256 << 10)).unwrap();
+    run.disk.window(Shard(0), WIDE);
+    for _ in 0..domains.len() {
+        let body = run.take().unwrap().body.unwrap();
+        assert_eq!(body, octets(1_000, 1));
+        // Of the buffer that it lies in.
+        let held = Vec::from(body).capacity();
+        assert!(held <= 8 << 10, "{held} octets");
+    }
+}
