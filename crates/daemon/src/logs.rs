@@ -107,8 +107,17 @@ impl std::fmt::Debug for LogGuard {
 
 /// Whether `level` is one that [`start_logs`] takes.
 pub fn check_level(level: &str) -> Result<(), KeyError> {
+    // The filter takes any word for the name of a part of the program, and would then be silent.
+    for directive in level.split(',') {
+        let word = directive.rsplit('=').next().unwrap_or_default().trim().to_ascii_lowercase();
+        if !LEVELS.contains(&word.as_str()) {
+            return Err(KeyError::new("log.level", bad_level(&format!("{word:?} is no level"))));
+        }
+    }
     EnvFilter::try_new(level).map(drop).map_err(|e| KeyError::new("log.level", bad_level(&e)))
 }
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 fn bad_level(error: &dyn std::fmt::Display) -> String {
     format!("expected error, warn, info, debug or trace, or a list such as \"info,sluice_delivery=debug\" ({error})")
@@ -261,7 +270,9 @@ mod tests {
     #[test]
     fn a_bad_level_says_what_would_be_right() {
         assert!(check_level("info,sluice_delivery=debug").is_ok());
-        let error = check_level("loud=5=6").unwrap_err();
-        assert!(error.to_string().contains("expected error, warn, info, debug or trace"), "{error}");
+        for bad in ["loud=5=6", "loud", "", "info,", "info,sluice_delivery", "sluice_delivery=loud"] {
+            let error = check_level(bad).unwrap_err();
+            assert!(error.to_string().contains("expected error, warn, info, debug or trace"), "{bad}: {error}");
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! The accounts of this installation: looked up in memory, changed through the control log.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
+use bytes::Bytes;
 use sluice_mail::Clock;
 use tokio::sync::{Mutex, Semaphore};
 
@@ -29,6 +31,8 @@ pub struct Registry {
     /// Bounds the hashing of new passwords, which costs as much as a check.
     hashing: Semaphore,
     clock: Arc<dyn Clock>,
+    /// The log could not be written; it may take no more until it is opened again.
+    broken: AtomicBool,
 }
 
 impl std::fmt::Debug for Registry {
@@ -88,6 +92,7 @@ impl Registry {
             verifier,
             hashing: Semaphore::new(config.parallel.max(1)),
             clock,
+            broken: AtomicBool::new(false),
         };
         registry.catch_up().await?;
         Ok(registry)
@@ -157,7 +162,7 @@ impl Registry {
     pub async fn delete_account(&self, id: &str) -> Result<(), RegistryError> {
         let _writing = self.writing.lock().await;
         self.existing(id)?;
-        self.log.write(account_key(id), None).await?;
+        self.write(account_key(id), None).await?;
         self.catch_up().await
     }
 
@@ -209,9 +214,21 @@ impl Registry {
 
     async fn put(&self, account: Account) -> Result<Arc<Account>, RegistryError> {
         let id = Arc::clone(&account.id);
-        self.log.write(account_key(&id), Some(record::encode(&account))).await?;
+        self.write(account_key(&id), Some(record::encode(&account))).await?;
         self.catch_up().await?;
         self.existing(&id)
+    }
+
+    /// Whether a write to the log has failed since the start. What was refused then may hold after a restart.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    async fn write(&self, key: String, value: Option<Bytes>) -> Result<(), RegistryError> {
+        let written = self.log.write(key, value).await;
+        self.broken.fetch_or(written.is_err(), Ordering::Relaxed);
+        Ok(written.map(drop)?)
     }
 
     /// Brings the view up to the end of the log.

@@ -8,6 +8,7 @@
 //! All decisions are `sluice_queue`'s, all SMTP is `sluice_smtp`'s.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sluice_mail::Clock;
 use sluice_route::Routes;
@@ -41,6 +42,25 @@ pub struct Parts {
     pub hostname: Arc<str>,
     /// Takes the metrics.
     pub metrics: prometheus::Registry,
+    /// By which an operator has dead sites tried at once.
+    pub revival: Arc<Revival>,
+}
+
+/// An operator's word that sites taken for dead are to be tried again. Given before their mail is made due, it holds
+/// for all of that mail.
+#[derive(Debug, Default)]
+pub struct Revival(AtomicU64);
+
+impl Revival {
+    /// Gives the word.
+    pub fn ask(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often it was given.
+    fn asked(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// Why a delivery cannot start, or cannot go on.

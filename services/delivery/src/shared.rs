@@ -1,7 +1,7 @@
 //! What the pump and the couriers of a delivery share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use sluice_wire::client::Connector;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use crate::Revival;
 use crate::config::Config;
 use crate::courier::Courier;
 use crate::job::{Job, Where};
@@ -57,6 +58,9 @@ pub(crate) struct Shared {
     room: Arc<Semaphore>,
     room_permits: u32,
     is_draining: AtomicBool,
+    revival: Arc<Revival>,
+    /// What [`Revival::asked`] said when the dispatcher was told last.
+    revived: AtomicU64,
     /// To the pump: decisions that no courier waits for.
     undecided: mpsc::Sender<Ticket>,
     poison: OnceLock<SettleError>,
@@ -88,6 +92,8 @@ impl Shared {
             room_permits,
             config,
             is_draining: AtomicBool::new(false),
+            revival: parts.revival,
+            revived: AtomicU64::new(0),
             undecided,
             poison: OnceLock::new(),
             poisoned: Notify::new(),
@@ -121,6 +127,10 @@ impl Shared {
         }
         let site = job.route.site.clone();
         let now = self.clock.now();
+        let asked = self.revival.asked();
+        if self.revived.load(Ordering::Acquire) != asked && self.revived.swap(asked, Ordering::AcqRel) != asked {
+            self.dispatch(|dispatcher| dispatcher.revive(now));
+        }
         if let Err(diverted) = self.dispatch(|dispatcher| dispatcher.push(now, &site, job.queued())) {
             self.divert(diverted);
         }

@@ -56,7 +56,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             Ok(runtime(true)?.block_on(run::run(options))?)
         }
         Command::CheckConfig => {
-            sources.load()?;
+            run::check_certificate(&sources.load()?)?;
             out(writeln!(io::stdout(), "{} is good.", sources.shown()))
         }
         Command::ConfigReference => out(write!(io::stdout(), "{}", config::reference())),

@@ -81,6 +81,8 @@ fn an_unreadable_or_wrong_key_is_named() -> TestResult {
     fs::copy(&other.key, &key)?;
     let finished = fails(&sluice)?;
     ensure!(finished.code == 78 || finished.code == 65, "a key of another certificate: {finished:?}");
+    let checked = sluice.cli(&["check-config"])?;
+    ensure!(checked.code == finished.code, "check-config says what a start would: {checked:?}");
     fs::remove_file(&key)?;
     let finished = fails(&sluice)?;
     one_line(&finished, finished.code, &[&name])?;

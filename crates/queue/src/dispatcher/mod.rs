@@ -260,6 +260,15 @@ impl<T> Dispatcher<T> {
         self.take(&|_| true)
     }
 
+    /// Dead sites may be tried from now on: an operator wants it.
+    pub fn revive(&mut self, now: Instant) {
+        for site in self.sites.iter_mut().flatten() {
+            if matches!(site.health, Health::Dead(_)) {
+                site.health = Health::Dead(now);
+            }
+        }
+    }
+
     /// Forgets sites that nothing was sent to for half an hour. To be called every few minutes.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.forget(&|site| now.saturating_duration_since(site.last_used) > REMEMBERED);

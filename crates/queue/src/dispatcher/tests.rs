@@ -219,6 +219,24 @@ fn a_dead_site_gets_one_probe_and_lives_again_when_it_succeeds() {
 }
 
 #[test]
+fn an_operators_word_ends_the_pause_of_a_dead_site() {
+    let mut bench = Bench::new(limits());
+    for i in 0..5 {
+        bench.push("x", i).unwrap();
+    }
+    for conn in bench.open.clone() {
+        bench.next(conn);
+        bench.report(conn, Feedback::Bad);
+        bench.close(conn);
+    }
+    assert!(bench.push("x", 6).is_err(), "it is dead");
+    bench.dispatcher.revive(bench.now);
+    bench.push("x", 7).unwrap();
+    bench.push("x", 8).unwrap();
+    assert_eq!(bench.open.len(), 1, "one tries whether it lives");
+}
+
+#[test]
 fn what_exceeds_a_sites_queue_is_diverted_for_as_long_as_the_queue_lasts() {
     let mut bench = Bench::new(limits());
     for i in 0..1000 {

@@ -9,7 +9,10 @@ use futures_util::future::BoxFuture;
 use sluice_mail::{Cause, EnhancedCode, Failure, FateKind, Host, Outcome, Shard, Stage};
 use sluice_route::{Resolved, Routes};
 use sluice_spool::memory::Memory;
-use sluice_spool::{BodyError, Decision, SettleError, ShardEvent, ShardSource, State, Ticket, Window, WorkId};
+use sluice_spool::{
+    BodyError, Decision, Directive, QueueView, Selector, SettleError, ShardEvent, ShardSource, State, Ticket, Window,
+    WorkId,
+};
 use tokio::sync::watch;
 
 use crate::DeliveryError;
@@ -201,6 +204,26 @@ async fn a_dead_site_is_left_alone_and_its_mail_is_put_off_untried() {
         tried += bench.waiting(id).await.attempts;
     }
     assert!((1..=10).contains(&tried), "{tried}");
+}
+
+#[tokio::test]
+async fn an_operators_retry_reaches_a_site_that_was_taken_for_dead() {
+    let closed = closed_port().await;
+    let bench = Bench::start(&[("example.net", &[closed])]);
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        ids.push(bench.send("example.net", &["ann"], BODY).await);
+    }
+    for id in &ids {
+        bench.waiting(*id).await;
+    }
+    let peer = Peer::at(closed, Script::default()).await;
+    bench.revival.ask();
+    bench.spool.act(&Selector::default(), Directive::RetryNow);
+    for id in ids {
+        assert_eq!(bench.fate(id).await.kind, FateKind::Delivered);
+    }
+    assert_eq!(peer.seen().mails.len(), 20);
 }
 
 #[tokio::test]

@@ -14,10 +14,11 @@ use sluice_spool::{Directive, Entry, FateLog, NewMessage, QueueView, Selector, S
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::{Config, DeliveryError, Parts, RawConfig, run};
+use crate::{Config, DeliveryError, Parts, RawConfig, Revival, run};
 
 pub(crate) struct Bench {
     pub(crate) spool: Arc<Memory>,
+    pub(crate) revival: Arc<Revival>,
     clock: Arc<dyn Clock>,
     shutdown: watch::Sender<bool>,
     delivery: JoinHandle<Result<(), DeliveryError>>,
@@ -55,15 +56,17 @@ impl Bench {
         change(&mut raw);
         let config = Config::try_from(raw).unwrap();
         let (shutdown, stop) = watch::channel(false);
+        let revival = Arc::<Revival>::default();
         let parts = Parts {
             source: between(spool.clone()),
             routes,
             clock: clock.clone(),
             hostname: "sluice.example".into(),
             metrics: prometheus::Registry::new(),
+            revival: revival.clone(),
         };
         let delivery = tokio::spawn(run(parts, config, stop));
-        Self { spool, clock, shutdown, delivery, sent: AtomicU64::new(0) }
+        Self { spool, clock, shutdown, delivery, revival, sent: AtomicU64::new(0) }
     }
 
     /// Queues a message to `recipients` local parts of a domain.

@@ -79,7 +79,11 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) async fn start(script: Script) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), script).await
+    }
+
+    pub(crate) async fn at(address: SocketAddr, script: Script) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (seen, receiver) = watch::channel(Seen::default());
         let (gate, at_gate) = watch::channel(false);

@@ -11,6 +11,7 @@ mod ground;
 mod metrics;
 mod prepare;
 mod reload;
+mod retry;
 mod routes;
 mod serve;
 
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 use crate::config::Sources;
 
 pub(crate) use error::RunError;
+pub(crate) use prepare::check_certificate;
 
 /// What was asked for.
 #[derive(Clone, Debug)]

@@ -44,6 +44,8 @@ pub(super) struct Prepared {
 pub(super) async fn prepare(options: &Options, stop: &watch::Receiver<bool>) -> Result<Prepared, RunError> {
     let (config, first) = load(options)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    // Before the ports: a second start beside a running one is to hear of that, not of its ports.
+    let held = config.data_dir.is_dir().then(|| DataFolder::take(&config.data_dir)).transpose()?;
     let submissions = bind_all(&config)?;
     let admin = listen(config.admin.address, "admin.address")?;
     let sandbox = match options.sandbox {
@@ -55,7 +57,7 @@ pub(super) async fn prepare(options: &Options, stop: &watch::Receiver<bool>) -> 
         setup.config(&options.sources.path, &config.data_dir)?;
     }
     setup.data_dir(&config.data_dir)?;
-    let folder = DataFolder::take(&config.data_dir)?;
+    let folder = held.map_or_else(|| DataFolder::take(&config.data_dir), Ok)?;
     let tls = certificate(&config, &mut setup, &*clock)?;
     let logs = start_logs(&config.log).map_err(RunError::Logs)?;
     let control = bind_control(&config.control_socket).await?;
@@ -90,6 +92,15 @@ fn certificate(config: &Config, setup: &mut Setup, clock: &dyn Clock) -> Result<
         setup.certificate(&files.certificate, &files.key, &config.hostname, clock.wall())?;
     }
     Ok(Arc::new(ServerTls::load(&files.certificate, &files.key)?))
+}
+
+/// Whether the certificate that is configured, if there is one, can be used.
+pub(crate) fn check_certificate(config: &Config) -> Result<(), RunError> {
+    let files = &config.certificate;
+    if !files.own {
+        ServerTls::load(&files.certificate, &files.key)?;
+    }
+    Ok(())
 }
 
 async fn bind_control(path: &Path) -> Result<Bound, RunError> {

@@ -40,6 +40,8 @@ impl Reload {
     fn once(&self) -> Result<(), String> {
         let config = self.sources.load().map_err(|e| e.to_string())?;
         let routes = config.delivery.routes(&self.clock).map_err(|e| e.to_string())?;
+        // Other files than those in use hold from the next start, which must not fail for them.
+        super::check_certificate(&config).map_err(|e| e.to_string())?;
         self.tls.reload().map_err(|e| e.to_string())?;
         self.logs.set_level(&config.log.level).map_err(|e| e.to_string())?;
         if let Some(current) = &self.routes {

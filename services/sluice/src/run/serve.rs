@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sluice_control::Bound;
 use sluice_daemon::{Health, LogFormat, LogGuard, Signals, serve_admin};
+use sluice_delivery::Revival;
 use sluice_mail::Clock;
 use sluice_registry::Registry;
 use sluice_route::{FixedRoute, FixedRoutes, RelayHost, Routes, TlsPolicy};
@@ -21,6 +22,7 @@ use super::ground::DataFolder;
 use super::metrics::SpoolMetrics;
 use super::prepare::Prepared;
 use super::reload::Reload;
+use super::retry::RetryView;
 use super::routes::SwapRoutes;
 use super::{Options, RunError};
 use crate::config::Config;
@@ -33,6 +35,8 @@ const LOOK_AT_ROOM: Duration = Duration::from_secs(1);
 const LAST_GRACE: Duration = Duration::from_secs(2);
 /// The name under which the process as a whole is ready or not.
 const PROCESS: &str = "process";
+/// The name under which the accounts are.
+const ACCOUNTS: &str = "accounts";
 /// The name under which the queue is.
 const SPOOL: &str = "spool";
 
@@ -103,6 +107,7 @@ struct Common {
     metrics: prometheus::Registry,
     tls: Arc<ServerTls>,
     health: Health,
+    revival: Arc<Revival>,
 }
 
 /// Starts everything that was prepared.
@@ -118,7 +123,7 @@ fn start(
     let metrics = sluice_daemon::metrics::registry(env!("CARGO_PKG_VERSION"))?;
     metrics.register(Box::new(SpoolMetrics::new(spool.clone())?))?;
     let (logs, health) = (Arc::new(logs), Health::new());
-    let common = Common { config, clock, registry, spool, metrics, tls, health };
+    let common = Common { config, clock, registry, spool, metrics, tls, health, revival: Arc::default() };
     let (routes, swap) = common.routes(sandbox)?;
     let (stop_work, work_stops) = watch::channel(false);
 
@@ -129,10 +134,10 @@ fn start(
     work.spawn(common.delivery(routes, work_stops.clone()));
     work.spawn(common.ingress(submissions, work_stops));
 
-    let Common { clock, spool, tls, health, .. } = common;
+    let Common { clock, spool, tls, health, registry, .. } = common;
     let reload = Reload { sources: options.sources, clock, routes: swap, tls, logs: Arc::clone(&logs) };
     tokio::spawn(reload.run(signals.reload.clone()));
-    tokio::spawn(watch_room(spool.clone(), health.clone(), stop_rest.subscribe()));
+    tokio::spawn(watch_stores(spool.clone(), registry, health.clone(), stop_rest.subscribe()));
     Ok(Running { work, stop_work, rest, stop_rest, health, spool, _logs: logs, _folder: folder })
 }
 
@@ -151,7 +156,7 @@ impl Common {
     fn control(&self, bound: Bound, stop: Stop) -> impl Future<Output = Result<(), RunError>> + use<> {
         let parts = sluice_control::Parts {
             registry: Arc::clone(&self.registry),
-            queues: Arc::new(self.spool.clone()),
+            queues: Arc::new(RetryView { spool: self.spool.clone(), revival: Arc::clone(&self.revival) }),
             metrics: self.metrics.clone(),
         };
         async move { Ok(sluice_control::serve(bound, parts, stop).await?) }
@@ -169,6 +174,7 @@ impl Common {
             clock: Arc::clone(&self.clock),
             hostname: Arc::clone(&self.config.hostname),
             metrics: self.metrics.clone(),
+            revival: Arc::clone(&self.revival),
         };
         let config = self.config.delivery.clone();
         async move { Ok(sluice_delivery::run(parts, config, stop).await?) }
@@ -212,9 +218,13 @@ impl Running {
     }
 }
 
-/// Tells `/readyz` whether the queue takes mail, until the process ends.
-async fn watch_room(spool: Disk, health: Health, mut stop: Stop) {
+/// Tells `/readyz` whether the queue takes mail, and `/healthz` whether accounts can no longer be changed, until the
+/// process ends.
+async fn watch_stores(spool: Disk, registry: Arc<Registry>, health: Health, mut stop: Stop) {
     loop {
+        if registry.is_broken() {
+            health.failed(ACCOUNTS, "accounts cannot be changed until a restart: their log could not be written");
+        }
         match spool.room(0) {
             Ok(()) => health.ready(SPOOL),
             Err(why) => health.not_ready(SPOOL, why.to_string()),
