@@ -63,6 +63,18 @@ impl Bench {
         diverted
     }
 
+    /// Every connection of a window full fails.
+    fn make_dead(&mut self, site: &str) {
+        for i in 0..5 {
+            self.push(site, i).unwrap();
+        }
+        for conn in self.open.clone() {
+            self.next(conn);
+            self.report(conn, Feedback::Bad);
+            self.close(conn);
+        }
+    }
+
     fn close(&mut self, conn: ConnId) {
         self.open.retain(|c| *c != conn);
         self.dispatcher.closed(conn);
@@ -190,14 +202,7 @@ fn failed_connections_make_a_site_dead_and_its_mail_is_diverted_untried() {
 #[test]
 fn a_dead_site_gets_one_probe_and_lives_again_when_it_succeeds() {
     let mut bench = Bench::new(limits());
-    for i in 0..5 {
-        bench.push("x", i).unwrap();
-    }
-    for conn in bench.open.clone() {
-        bench.next(conn);
-        bench.report(conn, Feedback::Bad);
-        bench.close(conn);
-    }
+    bench.make_dead("x");
     bench.now += Duration::from_secs(300);
     for i in 10..20 {
         bench.push("x", i).unwrap();
@@ -221,14 +226,7 @@ fn a_dead_site_gets_one_probe_and_lives_again_when_it_succeeds() {
 #[test]
 fn an_operators_word_ends_the_pause_of_a_dead_site() {
     let mut bench = Bench::new(limits());
-    for i in 0..5 {
-        bench.push("x", i).unwrap();
-    }
-    for conn in bench.open.clone() {
-        bench.next(conn);
-        bench.report(conn, Feedback::Bad);
-        bench.close(conn);
-    }
+    bench.make_dead("x");
     assert!(bench.push("x", 6).is_err(), "it is dead");
     bench.dispatcher.revive(bench.now);
     bench.push("x", 7).unwrap();
