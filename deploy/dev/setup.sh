@@ -11,7 +11,7 @@ usage() {
 [ $# -eq 1 ] || usage
 mode=$1
 
-# Each line: a package, and the command, file or perl module that shows it is there.
+# Each line: a package, and the command, file (or pattern for one) or perl module that shows it is there.
 # Building needs a C compiler (TLS and the allocator bring C) and its headers, nothing else.
 needs=(
     "gcc cc"
@@ -28,18 +28,30 @@ case $mode in
             "curl curl"
             "python3 python3"
             "postfix /usr/sbin/smtp-sink"
+            "knot /usr/sbin/knotd"
+            "unbound /usr/sbin/unbound"
+            "python3-aiosmtpd /usr/lib/python3/dist-packages/aiosmtpd/smtp.py"
+            "sasl2-bin /usr/sbin/saslpasswd2"
+            "libsasl2-modules /usr/lib/*/sasl2/libplain.so"
         )
+        # For building toxiproxy; Debian's is enough.
+        toxiproxy=${XDG_CACHE_HOME:-$HOME/.cache}/sluice/bin/toxiproxy-server
+        [ -x "$toxiproxy" ] || needs+=("golang-go go")
         ;;
     *) usage ;;
 esac
 
 present() {
     case $1 in
+        *'*'*) compgen -G "$1" >/dev/null ;;
         /*) [ -e "$1" ] ;;
         *::*) perl "-M$1" -e1 >/dev/null 2>&1 ;;
         *) command -v "$1" >/dev/null 2>&1 ;;
     esac
 }
+
+# Go's own archive unpacks to a folder that is not in everybody's PATH.
+[ ! -d /usr/local/go/bin ] || PATH=$PATH:/usr/local/go/bin
 
 missing=()
 for need in "${needs[@]}"; do
@@ -72,10 +84,26 @@ if [ ${#missing[@]} -gt 0 ]; then
     install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends)
     "${install[@]}" update </dev/null
     "${install[@]}" -o Dpkg::Use-Pty=0 install "${missing[@]}" </dev/null
-    if [[ " ${missing[*]} " == *" postfix "* ]] && [ -d /run/systemd/system ]; then
-        echo "setup: keeping Debian's own postfix service off; the tests start instances of their own"
-        "${as_root[@]}" systemctl disable --quiet postfix || true
+    if [ -d /run/systemd/system ]; then
+        # The tests start instances of their own; Debian's services stay off after the next boot too.
+        for pair in postfix:postfix knot:knot unbound:unbound sasl2-bin:saslauthd; do
+            if [[ " ${missing[*]} " == *" ${pair%:*} "* ]]; then
+                echo "setup: keeping Debian's own ${pair#*:} service off"
+                "${as_root[@]}" systemctl disable --quiet "${pair#*:}" || true
+            fi
+        done
     fi
+fi
+
+# toxiproxy is in no Debian package. This is the newest version that the Go of Debian 12 builds.
+toxiproxy_version=v2.8.0
+if [ "$mode" = --test ] && [ ! -x "$toxiproxy" ]; then
+    echo "setup: building toxiproxy $toxiproxy_version"
+    mkdir -p "$(dirname "$toxiproxy")"
+    built=$(mktemp -d)
+    GOBIN=$built GOFLAGS='' CGO_ENABLED=0 go install "github.com/Shopify/toxiproxy/v2/cmd/server@$toxiproxy_version"
+    mv "$built/server" "$toxiproxy"
+    rmdir "$built"
 fi
 
 if ! command -v cargo >/dev/null 2>&1; then

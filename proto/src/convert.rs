@@ -1,11 +1,11 @@
 //! Between records and the words of `sluice-mail`.
 
+mod events;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use sluice_mail::{
-    Address, AttemptInfo, BodyFlags, EnhancedCode, Envelope, Fate, FateKind, Host, Lane, Outcome, QueueId, Recipient,
-    RecipientResult, Reply, UnixMs,
+    Address, BodyFlags, EnhancedCode, Envelope, Host, Lane, Outcome, QueueId, Recipient, Reply, Trouble, UnixMs,
 };
 
 use crate::record;
@@ -35,6 +35,21 @@ fn optional(value: String) -> Option<Arc<str>> {
 fn queue_id(bytes: &[u8]) -> Result<QueueId, ConvertError> {
     let bytes: [u8; 16] = bytes.try_into().map_err(|_| wrong("queue_id", "not 16 bytes"))?;
     Ok(QueueId::from_bytes(bytes))
+}
+
+fn id_bytes(id: Option<QueueId>) -> Vec<u8> {
+    id.map(|id| id.to_bytes().to_vec()).unwrap_or_default()
+}
+
+fn optional_id(bytes: &[u8]) -> Result<Option<QueueId>, ConvertError> {
+    if bytes.is_empty() { Ok(None) } else { queue_id(bytes).map(Some) }
+}
+
+fn reverse_path(text: &str) -> Result<Option<Address>, ConvertError> {
+    match text {
+        "" => Ok(None),
+        address => Address::parse(address).map(Some).map_err(|e| wrong("mail_from", e)),
+    }
 }
 
 impl From<Lane> for record::Lane {
@@ -106,6 +121,31 @@ impl TryFrom<record::Outcome> for Outcome {
     }
 }
 
+impl From<&Trouble> for record::Trouble {
+    fn from(trouble: &Trouble) -> Self {
+        Self {
+            reply: Some((&trouble.reply).into()),
+            is_peers: trouble.is_peers,
+            mta: text(trouble.mta.as_ref()),
+            at_ms: trouble.at.0,
+        }
+    }
+}
+
+impl TryFrom<record::Trouble> for Trouble {
+    type Error = ConvertError;
+
+    fn try_from(trouble: record::Trouble) -> Result<Self, ConvertError> {
+        let reply = trouble.reply.ok_or_else(|| wrong("trouble.reply", "missing"))?;
+        Ok(Self {
+            reply: reply.try_into()?,
+            is_peers: trouble.is_peers,
+            mta: optional(trouble.mta),
+            at: UnixMs(trouble.at_ms),
+        })
+    }
+}
+
 impl From<&Recipient> for record::Recipient {
     fn from(recipient: &Recipient) -> Self {
         Self {
@@ -113,6 +153,8 @@ impl From<&Recipient> for record::Recipient {
             orcpt: text(recipient.orcpt.as_ref()),
             notify: text(recipient.notify.as_ref()),
             outcome: recipient.outcome.as_ref().map(Into::into),
+            decided_in: recipient.decided_in,
+            trouble: recipient.trouble.as_ref().map(Into::into),
         }
     }
 }
@@ -126,6 +168,8 @@ impl TryFrom<record::Recipient> for Recipient {
             orcpt: optional(recipient.orcpt),
             notify: optional(recipient.notify),
             outcome: recipient.outcome.map(Outcome::try_from).transpose()?,
+            decided_in: recipient.decided_in,
+            trouble: recipient.trouble.map(Trouble::try_from).transpose()?,
         })
     }
 }
@@ -155,6 +199,8 @@ impl From<&Envelope> for record::Envelope {
             body_crc: e.body_crc,
             attempts: e.attempts,
             last_reply: text(e.last_reply.as_ref()),
+            delay_notices: e.delay_notices,
+            report_on: id_bytes(e.report_on),
         }
     }
 }
@@ -163,10 +209,7 @@ impl TryFrom<record::Envelope> for Envelope {
     type Error = ConvertError;
 
     fn try_from(e: record::Envelope) -> Result<Self, ConvertError> {
-        let mail_from = match e.mail_from.as_str() {
-            "" => None,
-            address => Some(Address::parse(address).map_err(|e| wrong("mail_from", e))?),
-        };
+        let mail_from = reverse_path(&e.mail_from)?;
         Ok(Self {
             queue_id: queue_id(&e.queue_id)?,
             generation: e.generation,
@@ -188,94 +231,8 @@ impl TryFrom<record::Envelope> for Envelope {
             body_crc: e.body_crc,
             attempts: e.attempts,
             last_reply: optional(e.last_reply),
-        })
-    }
-}
-
-impl From<FateKind> for record::FateKind {
-    fn from(kind: FateKind) -> Self {
-        match kind {
-            FateKind::Delivered => Self::Delivered,
-            FateKind::Bounced => Self::Bounced,
-            FateKind::Expired => Self::Expired,
-            FateKind::Cancelled => Self::Cancelled,
-        }
-    }
-}
-
-impl From<record::FateKind> for FateKind {
-    fn from(kind: record::FateKind) -> Self {
-        match kind {
-            record::FateKind::Delivered => Self::Delivered,
-            record::FateKind::Bounced => Self::Bounced,
-            record::FateKind::Expired => Self::Expired,
-            record::FateKind::Cancelled => Self::Cancelled,
-        }
-    }
-}
-
-impl From<&Fate> for record::Fate {
-    fn from(f: &Fate) -> Self {
-        let results = f.results.iter().map(|r| record::Recipient {
-            address: r.address.to_string(),
-            outcome: Some((&r.outcome).into()),
-            ..record::Recipient::default()
-        });
-        Self {
-            queue_id: f.queue_id.to_bytes().to_vec(),
-            kind: record::FateKind::from(f.kind).into(),
-            results: results.collect(),
-            account: f.account.to_string(),
-            campaign: text(f.campaign.as_ref()),
-            tag: text(f.tag.as_ref()),
-            domain: f.domain.to_string(),
-            attempts: f.attempts,
-            accepted_ms: f.accepted.0,
-            at_ms: f.at.0,
-            site: text(f.attempt.site.as_ref()),
-            mx: text(f.attempt.mx.as_ref()),
-            peer: f.attempt.peer.map(|p| p.to_string()).unwrap_or_default(),
-            source: text(f.attempt.source.as_ref()),
-            tls: text(f.attempt.tls.as_ref()),
-            duration_us: u64::try_from(f.attempt.duration.as_micros()).unwrap_or(u64::MAX),
-        }
-    }
-}
-
-impl TryFrom<record::Fate> for Fate {
-    type Error = ConvertError;
-
-    fn try_from(f: record::Fate) -> Result<Self, ConvertError> {
-        let result = |r: record::Recipient| {
-            let outcome = r.outcome.ok_or_else(|| wrong("results.outcome", "missing"))?;
-            Ok(RecipientResult {
-                address: Address::parse(&r.address).map_err(|e| wrong("results.address", e))?,
-                outcome: outcome.try_into()?,
-            })
-        };
-        let peer = match f.peer.as_str() {
-            "" => None,
-            peer => Some(peer.parse().map_err(|e| wrong("peer", e))?),
-        };
-        Ok(Self {
-            queue_id: queue_id(&f.queue_id)?,
-            kind: record::FateKind::try_from(f.kind).map(FateKind::from).map_err(|e| wrong("kind", e))?,
-            results: f.results.into_iter().map(result).collect::<Result<_, _>>()?,
-            account: f.account.into(),
-            campaign: optional(f.campaign),
-            tag: optional(f.tag),
-            domain: Host::parse(&f.domain).map_err(|e| wrong("domain", e))?,
-            attempts: f.attempts,
-            accepted: UnixMs(f.accepted_ms),
-            at: UnixMs(f.at_ms),
-            attempt: AttemptInfo {
-                site: optional(f.site),
-                mx: optional(f.mx),
-                peer,
-                source: optional(f.source),
-                tls: optional(f.tls),
-                duration: Duration::from_micros(f.duration_us),
-            },
+            delay_notices: e.delay_notices,
+            report_on: optional_id(&e.report_on)?,
         })
     }
 }

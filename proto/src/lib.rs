@@ -6,6 +6,7 @@ mod rpc;
 mod tests;
 
 pub use convert::ConvertError;
+pub use prost_types::FieldMask;
 pub use rpc::{FieldViolation, bad_request, field_violations};
 
 /// `sluice.record.v1`: what is kept in logs.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use prost::Message;
 use sluice_mail::{
-    Address, AttemptInfo, BodyFlags, EnhancedCode, Envelope, Fate, FateKind, Host, Lane, Outcome, QueueId, Recipient,
-    RecipientResult, Reply, UnixMs,
+    About, Address, Attempt, AttemptInfo, AttemptResult, BodyFlags, EnhancedCode, Envelope, Fate, FateKind, Host, Lane,
+    Outcome, QueueId, Recipient, RecipientResult, Reply, Stage, Tried, Trouble, UnixMs,
 };
 
 use crate::record;
@@ -25,6 +25,13 @@ fn envelope() -> Envelope {
         orcpt: Some("rfc822;x@example.org".into()),
         notify: Some("SUCCESS,FAILURE".into()),
         outcome,
+        decided_in: 2,
+        trouble: Some(Trouble {
+            reply: Reply::new(450, EnhancedCode(4, 2, 1), "busy"),
+            is_peers: true,
+            mta: Some("mx.example.org".into()),
+            at: UnixMs(7),
+        }),
     };
     Envelope {
         queue_id: QueueId::new(UnixMs(1_732_393_200_123), 42, 3),
@@ -51,6 +58,8 @@ fn envelope() -> Envelope {
         body_crc: 5,
         attempts: 6,
         last_reply: Some("451 later".into()),
+        delay_notices: 3,
+        report_on: Some(QueueId::new(UnixMs(8), 9, 1)),
     }
 }
 
@@ -69,6 +78,7 @@ fn an_envelope_survives_its_bytes() {
         pool: None,
         flags: BodyFlags::default(),
         last_reply: None,
+        report_on: None,
         ..envelope()
     };
     for envelope in [full, bare] {
@@ -78,34 +88,60 @@ fn an_envelope_survives_its_bytes() {
     }
 }
 
+fn info() -> AttemptInfo {
+    AttemptInfo {
+        site: Some("s".into()),
+        mx: Some("mx.b.example".into()),
+        peer: Some("192.0.2.1:25".parse().unwrap()),
+        source: None,
+        tls: Some("TLSv1.3".into()),
+        duration: Duration::from_micros(1234),
+    }
+}
+
 #[test]
 fn a_fate_survives_its_bytes() {
-    let results =
-        outcomes().map(|outcome| RecipientResult { address: Address::parse("a@b.example").unwrap(), outcome });
+    let results = outcomes().map(|outcome| RecipientResult {
+        address: Address::parse("a@b.example").unwrap(),
+        orcpt: Some("rfc822;a@b.example".into()),
+        outcome,
+        decided_in: 2,
+    });
     for kind in [FateKind::Delivered, FateKind::Bounced, FateKind::Expired, FateKind::Cancelled] {
         let fate = Fate {
-            queue_id: QueueId::new(UnixMs(1), 2, 3),
+            about: About::envelope(&envelope()),
             kind,
             results: results.to_vec(),
-            account: "shop".into(),
-            campaign: None,
-            tag: Some("t".into()),
-            domain: Host::parse("b.example").unwrap(),
             attempts: 2,
-            accepted: UnixMs(3),
             at: UnixMs(4),
-            attempt: AttemptInfo {
-                site: Some("s".into()),
-                mx: Some("mx.b.example".into()),
-                peer: Some("192.0.2.1:25".parse().unwrap()),
-                source: None,
-                tls: Some("TLSv1.3".into()),
-                duration: Duration::from_micros(1234),
-            },
+            attempt: info(),
+            report: Some(QueueId::new(UnixMs(1), 2, 0)),
         };
         let bytes = record::Fate::from(&fate).encode_to_vec();
         assert_eq!(Fate::try_from(record::Fate::decode(&*bytes).unwrap()).unwrap(), fate);
     }
+}
+
+#[test]
+fn an_attempt_survives_its_bytes() {
+    let deferred =
+        Tried::Deferred { reply: Reply::new(450, EnhancedCode(4, 2, 1), "busy"), stage: Stage::Rcpt, of_site: false };
+    let results = outcomes().map(Tried::Decided).into_iter().chain([deferred]).map(|tried| AttemptResult {
+        address: Address::parse("a@b.example").unwrap(),
+        orcpt: None,
+        tried,
+    });
+    let attempt = Attempt {
+        about: About { mail_from: None, report_on: None, ..About::envelope(&envelope()) },
+        number: 3,
+        results: results.collect(),
+        at: UnixMs(4),
+        retry_at: UnixMs(5),
+        attempt: info(),
+        report: None,
+    };
+    let bytes = record::Attempt::from(&attempt).encode_to_vec();
+    assert_eq!(Attempt::try_from(record::Attempt::decode(&*bytes).unwrap()).unwrap(), attempt);
 }
 
 #[test]

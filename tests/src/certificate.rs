@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use rustls::{ClientConfig, RootCertStore};
 
@@ -24,6 +25,51 @@ pub fn write(dir: &Path, stem: &str, name: &str) -> Result<Certificate> {
     fs::write(&files.certificate, made.cert.pem())?;
     fs::write(&files.key, made.signing_key.serialize_pem())?;
     Ok(files)
+}
+
+/// An authority of one's own, which signs what a test needs.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its certificate, as a PEM file.
+    pub pem: PathBuf,
+}
+
+/// How good a certificate is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Validity {
+    /// It is valid now.
+    Valid,
+    /// It ended in 2021.
+    Expired,
+}
+
+impl Authority {
+    /// A new one; its certificate goes to `dir`.
+    pub fn new(dir: &Path) -> Result<Self> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, "authority of the tests");
+        let key = KeyPair::generate()?;
+        let pem = dir.join("authority.pem");
+        fs::write(&pem, params.self_signed(&key)?.pem())?;
+        Ok(Self { issuer: Issuer::new(params, key), pem })
+    }
+
+    /// Writes a certificate for `names` (host names or addresses) as `stem.pem` and `stem.key.pem` into `dir`.
+    pub fn sign(&self, dir: &Path, stem: &str, names: &[&str], validity: Validity) -> Result<Certificate> {
+        let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        if validity == Validity::Expired {
+            (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+        }
+        let key = KeyPair::generate()?;
+        let made = params.signed_by(&key, &self.issuer)?;
+        let files =
+            Certificate { certificate: dir.join(format!("{stem}.pem")), key: dir.join(format!("{stem}.key.pem")) };
+        fs::write(&files.certificate, made.pem())?;
+        fs::write(&files.key, key.serialize_pem())?;
+        Ok(files)
+    }
 }
 
 /// A TLS client that trusts the certificate in `pem` and nothing else.

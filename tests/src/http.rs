@@ -37,9 +37,18 @@ pub fn get(address: SocketAddr, path: &str) -> Result<Answer> {
 
 /// Asks `method` for `path` with no body.
 pub fn request(address: SocketAddr, method: &str, path: &str) -> Result<Answer> {
+    request_with(address, method, path, "")
+}
+
+/// Asks `method` for `path` with JSON, or nothing, as the body.
+pub fn request_with(address: SocketAddr, method: &str, path: &str, body: &str) -> Result<Answer> {
     let mut stream = TcpStream::connect(address).with_context(|| format!("http://{address}{path}"))?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")?;
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").context("no end of the header")?;

@@ -4,11 +4,13 @@
 //! Every child runs on loopback with ports and a folder of its own, is stopped by its process id, and dies with its
 //! handle. Every wait is for an event and has a deadline.
 
+pub mod aiosmtpd;
 pub mod certificate;
 pub mod crash;
 pub mod generator;
 pub mod http;
 pub mod ledger;
+pub mod mailbox;
 pub mod ports;
 pub mod postfix;
 pub mod process;
@@ -17,4 +19,5 @@ pub mod sink;
 pub mod sluice;
 pub mod smtp;
 pub mod smtp_sink;
+pub mod toxiproxy;
 pub mod wait;

@@ -10,6 +10,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
+use crate::certificate::Certificate;
+use crate::mailbox;
 use crate::process::{self, Process};
 use crate::{ports, wait};
 
@@ -20,6 +22,27 @@ pub enum Role {
     Mailbox,
     /// Hands all mail to this server, as Debian's default configuration would.
     Relay(SocketAddr),
+}
+
+/// All that may be asked of an instance.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What it does with mail.
+    pub role: Role,
+    /// With [`Role::Mailbox`]: these addresses have a Maildir each, and no others exist. Empty: anybody exists.
+    pub addresses: Vec<String>,
+    /// Offers STARTTLS with this certificate.
+    pub tls: Option<Certificate>,
+    /// Takes mail after AUTH only, under TLS, by Cyrus SASL with this name and password.
+    pub login: Option<(String, String)>,
+}
+
+impl Setup {
+    /// Only the role.
+    #[must_use]
+    pub fn new(role: Role) -> Self {
+        Self { role, addresses: Vec::new(), tls: None, login: None }
+    }
 }
 
 /// A running instance, stopped when dropped.
@@ -35,10 +58,16 @@ const NOBODY: u32 = 65_534;
 impl Postfix {
     /// Starts one in a new folder below `parent`, which every user must be able to enter.
     pub fn start(parent: &Path, role: Role) -> Result<Self> {
+        Self::start_as(parent, &Setup::new(role))
+    }
+
+    /// [`Self::start`] with more to say.
+    pub fn start_as(parent: &Path, setup: &Setup) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("postfix-").tempdir_in(parent)?;
         let address = ports::loopback(ports::free()?);
         let etc = layout(dir.path())?;
-        fs::write(etc.join("main.cf"), main_cf(dir.path(), role))?;
+        let more = [mailboxes(&etc, setup)?, tls(&etc, setup)?, login(&etc, setup)?].concat();
+        fs::write(etc.join("main.cf"), main_cf(dir.path(), setup.role) + &more)?;
         fs::write(etc.join("master.cf"), master_cf(address))?;
         let mut command = privileged("postfix");
         command.arg("-c").arg(&etc).arg("start-fg");
@@ -76,15 +105,12 @@ impl Postfix {
 
     /// The messages in its mailbox, in the order of their arrival, lines with LF.
     pub fn mailbox(&self) -> Result<Vec<Vec<u8>>> {
-        let new = self.dir.path().join("mail/box/new");
-        let Ok(entries) = fs::read_dir(new) else { return Ok(Vec::new()) };
-        let mut found = Vec::new();
-        for entry in entries {
-            let path = entry?.path();
-            found.push((fs::metadata(&path)?.modified()?, path));
-        }
-        found.sort();
-        found.into_iter().map(|(_, path)| fs::read(&path).with_context(|| path.display().to_string())).collect()
+        mailbox::maildir(&self.dir.path().join("mail/box"))
+    }
+
+    /// The messages in the mailbox of `address`, one of [`Setup::addresses`].
+    pub fn mailbox_of(&self, address: &str) -> Result<Vec<Vec<u8>>> {
+        mailbox::maildir(&self.dir.path().join("mail").join(address))
     }
 
     /// Waits until its mailbox holds `count` messages.
@@ -139,6 +165,64 @@ fn user_id(name: &str) -> Result<u32> {
     id.with_context(|| format!("no user {name}: is the package postfix installed? deploy/dev/setup.sh --test does it"))
 }
 
+/// Lines for main.cf that come after others and so win.
+fn lines(text: &str) -> String {
+    text.lines().map(|line| format!("{}\n", line.trim())).collect()
+}
+
+fn mailboxes(etc: &Path, setup: &Setup) -> Result<String> {
+    if setup.addresses.is_empty() {
+        return Ok(String::new());
+    }
+    let file = etc.join("mailboxes");
+    fs::write(&file, setup.addresses.iter().map(|address| format!("{address} {address}/\n")).collect::<String>())?;
+    Ok(lines(&format!("virtual_mailbox_maps = texthash:{}", file.display())))
+}
+
+fn tls(etc: &Path, setup: &Setup) -> Result<String> {
+    let Some(files) = &setup.tls else { return Ok(String::new()) };
+    // Read by Postfix before it drops its rights, so the key may stay closed to others.
+    let (certificate, key) = (etc.join("certificate.pem"), etc.join("key.pem"));
+    fs::copy(&files.certificate, &certificate)?;
+    fs::copy(&files.key, &key)?;
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
+    let (certificate, key) = (certificate.display(), key.display());
+    Ok(lines(&format!(
+        "smtpd_tls_security_level = may
+         smtpd_tls_received_header = yes
+         smtpd_tls_chain_files = {key}, {certificate}"
+    )))
+}
+
+fn login(etc: &Path, setup: &Setup) -> Result<String> {
+    let Some((name, password)) = &setup.login else { return Ok(String::new()) };
+    let (sasl, users) = (etc.join("sasl"), etc.join("sasl/users.db"));
+    fs::create_dir_all(&sasl)?;
+    let mut command = Command::new("/usr/sbin/saslpasswd2");
+    command.args(["-p", "-c", "-u", "postfix.test", "-f"]).arg(&users).arg(name);
+    process::run(&mut command, password.as_bytes())?.success()?;
+    // Postfix's server asks Cyrus SASL as the user postfix.
+    fs::set_permissions(&users, fs::Permissions::from_mode(0o644))?;
+    let users = users.display();
+    let text = format!(
+        "pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {users}\nmech_list: PLAIN LOGIN\nlog_level: 0\n"
+    );
+    fs::write(sasl.join("smtpd.conf"), text)?;
+    Ok(lines(&format!(
+        "smtpd_sasl_auth_enable = yes
+         smtpd_sasl_type = cyrus
+         smtpd_sasl_path = smtpd
+         cyrus_sasl_config_path = {}
+         smtpd_sasl_local_domain = postfix.test
+         smtpd_tls_auth_only = yes
+         smtpd_sasl_authenticated_header = yes
+         mynetworks = 192.0.2.1/32
+         smtpd_client_restrictions = permit_sasl_authenticated, reject
+         smtpd_relay_restrictions = permit_sasl_authenticated, reject",
+        sasl.display()
+    )))
+}
+
 fn main_cf(dir: &Path, role: Role) -> String {
     let dir = dir.display();
     let mail = match role {
@@ -175,7 +259,7 @@ fn main_cf(dir: &Path, role: Role) -> String {
          message_size_limit = 102400000
          {mail}\n"
     );
-    text.lines().map(|line| format!("{}\n", line.trim())).collect()
+    lines(&text)
 }
 
 /// Debian's services without chroot, SMTP on a port of our own, and the log writer.
@@ -211,6 +295,7 @@ postlog unix-dgram n - n - 1 postlogd
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certificate;
     use crate::smtp::Client;
 
     #[test]
@@ -221,5 +306,26 @@ mod tests {
         client.submit("a@example.org", &["jos\u{e9}@b\u{fc}cher.example"], content).unwrap().expect("250").unwrap();
         let mail = postfix.wait_for_mail(1).unwrap().remove(0);
         assert!(mail.ends_with("Subject: Grüße\n\n.\n..\ntext\n".as_bytes()), "{}", mail.escape_ascii());
+    }
+
+    #[test]
+    fn it_knows_its_users_and_their_passwords() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut setup = Setup::new(Role::Mailbox);
+        setup.addresses = vec!["a@example.net".to_owned()];
+        setup.tls = Some(certificate::write(dir.path(), "postfix", "sluice.test").unwrap());
+        let open = Postfix::start_as(&std::env::temp_dir(), &setup).unwrap();
+        let mut client = Client::open(open.address()).unwrap();
+        client.submit("x@example.org", &["b@example.net"], b"").unwrap().expect("550 5.1.1").unwrap();
+        client.command("RSET").unwrap();
+        client.submit("x@example.org", &["a@example.net"], b"\r\ntext\r\n").unwrap().expect("250").unwrap();
+        wait::for_condition("the mail", || Ok(open.mailbox_of("a@example.net")?.len() == 1)).unwrap();
+        setup.login = Some(("relay".to_owned(), "secret".to_owned()));
+        let closed = Postfix::start_as(&std::env::temp_dir(), &setup).unwrap();
+        let mut client = Client::open(closed.address()).unwrap().starttls(&setup.tls.unwrap().certificate).unwrap();
+        client.submit("x@example.org", &["a@example.net"], b"").unwrap().expect("554").unwrap();
+        client.command("RSET").unwrap();
+        client.auth_plain("relay", "wrong").unwrap().expect("535").unwrap();
+        client.auth_plain("relay", "secret").unwrap().expect("235").unwrap();
     }
 }

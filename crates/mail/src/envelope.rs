@@ -64,13 +64,31 @@ pub struct Recipient {
     pub notify: Option<Arc<str>>,
     /// Decided in an earlier attempt; `None`: still to be delivered.
     pub outcome: Option<Outcome>,
+    /// The number of the attempt that decided it, counted from 1; one more than were made when it was given up without
+    /// another; 0 while it is open.
+    pub decided_in: u32,
+    /// What went wrong the last time that something did; kept for the report to the sender.
+    pub trouble: Option<Trouble>,
+}
+
+/// What came of a recipient when it was not delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The peer's reply, or our own words.
+    pub reply: Reply,
+    /// Whether it is the peer's.
+    pub is_peers: bool,
+    /// The host that was spoken to: its name, or its address in brackets.
+    pub mta: Option<Arc<str>>,
+    /// When.
+    pub at: UnixMs,
 }
 
 impl Recipient {
     /// A recipient without DSN parameters and still to be delivered.
     #[must_use]
     pub fn new(address: Address) -> Self {
-        Self { address, orcpt: None, notify: None, outcome: None }
+        Self { address, orcpt: None, notify: None, outcome: None, decided_in: 0, trouble: None }
     }
 }
 
@@ -134,6 +152,10 @@ pub struct Envelope {
     pub attempts: u32,
     /// What the last attempt came to, in one line for people.
     pub last_reply: Option<Arc<str>>,
+    /// Warnings of delay that the sender was sent so far (`notify_of_delay_every`).
+    pub delay_notices: u32,
+    /// The envelope that this one is a report (DSN) on; `None`: it is no report of ours.
+    pub report_on: Option<QueueId>,
 }
 
 impl Envelope {

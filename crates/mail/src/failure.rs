@@ -34,7 +34,29 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// The word in logs and metrics.
+    /// All of them, in the order of a session.
+    pub const ALL: [Self; 12] = [
+        Self::Resolve,
+        Self::Connect,
+        Self::Greeting,
+        Self::Ehlo,
+        Self::StartTls,
+        Self::Auth,
+        Self::Mail,
+        Self::Rcpt,
+        Self::Data,
+        Self::Body,
+        Self::Dot,
+        Self::Rset,
+    ];
+
+    /// Reads the words of [`Self::as_str`].
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.as_str() == word)
+    }
+
+    /// The word in logs, metrics and records.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

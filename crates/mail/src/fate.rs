@@ -1,10 +1,10 @@
-//! The durable word that ends an envelope.
+//! The durable words on an envelope: the attempt that did not end it, the fate that did.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Address, Host, Outcome, QueueId, UnixMs};
+use crate::{Address, Envelope, Host, Lane, Outcome, QueueId, Reply, Stage, UnixMs};
 
 /// How an envelope ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,8 +37,12 @@ impl FateKind {
 pub struct RecipientResult {
     /// Whom.
     pub address: Address,
+    /// RFC 3461 ORCPT, undecoded.
+    pub orcpt: Option<Arc<str>>,
     /// How.
     pub outcome: Outcome,
+    /// As [`Recipient::decided_in`](crate::Recipient::decided_in).
+    pub decided_in: u32,
 }
 
 /// Where and how the last attempt was made.
@@ -74,29 +78,147 @@ impl AttemptInfo {
     }
 }
 
-/// The record that ends an envelope: what became of each recipient and where.
+/// What a record about an envelope repeats of it, so that it can be read alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fate {
+pub struct About {
     /// Which envelope.
     pub queue_id: QueueId,
-    /// How it ended.
-    pub kind: FateKind,
-    /// Each recipient.
-    pub results: Vec<RecipientResult>,
     /// Who sent it.
     pub account: Arc<str>,
     /// The sender's name for a group of messages.
     pub campaign: Option<Arc<str>>,
     /// The sender's own mark.
     pub tag: Option<Arc<str>>,
+    /// Priority class.
+    pub lane: Lane,
+    /// Reverse-path; `None` is the null sender `<>`.
+    pub mail_from: Option<Address>,
+    /// RFC 3461 ENVID or `X-Envid`, undecoded.
+    pub envid: Option<Arc<str>>,
     /// Recipient domain.
     pub domain: Host,
-    /// Attempts made, this one included.
-    pub attempts: u32,
+    /// Set of sources it was to be sent from.
+    pub pool: Option<Arc<str>>,
+    /// Length of the body in octets.
+    pub size: u32,
     /// When the message was accepted.
     pub accepted: UnixMs,
+    /// The envelope that this one is a report (DSN) on.
+    pub report_on: Option<QueueId>,
+}
+
+impl About {
+    /// Of this envelope.
+    #[must_use]
+    pub fn envelope(envelope: &Envelope) -> Self {
+        Self {
+            queue_id: envelope.queue_id,
+            account: envelope.account.clone(),
+            campaign: envelope.campaign.clone(),
+            tag: envelope.tag.clone(),
+            lane: envelope.lane,
+            mail_from: envelope.mail_from.clone(),
+            envid: envelope.envid.clone(),
+            domain: envelope.domain.clone(),
+            pool: envelope.pool.clone(),
+            size: envelope.size,
+            accepted: envelope.accepted,
+            report_on: envelope.report_on,
+        }
+    }
+}
+
+/// The record that ends an envelope: what became of each recipient and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fate {
+    /// The envelope.
+    pub about: About,
+    /// How it ended.
+    pub kind: FateKind,
+    /// Each recipient.
+    pub results: Vec<RecipientResult>,
+    /// Attempts made, this one included.
+    pub attempts: u32,
     /// When it ended.
     pub at: UnixMs,
     /// The last attempt.
     pub attempt: AttemptInfo,
+    /// The report (DSN) to its sender that was made with this record.
+    pub report: Option<QueueId>,
+}
+
+impl Fate {
+    /// The recipients that this record is the first to tell of: those that were decided last. The others were told of
+    /// by the [`Attempt`] that decided them.
+    pub fn news(&self) -> impl Iterator<Item = &RecipientResult> {
+        let last = self.results.iter().map(|result| result.decided_in).max().unwrap_or_default();
+        self.results.iter().filter(move |result| result.decided_in == last)
+    }
+}
+
+/// The record of an attempt after which the envelope waits again. Decides nothing; it is for events and accounting.
+/// Its name is the envelope's queue id with `number`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The envelope.
+    pub about: About,
+    /// Which attempt of the envelope, counted from 1.
+    pub number: u32,
+    /// Those recipients that were open before it.
+    pub results: Vec<AttemptResult>,
+    /// When it ended.
+    pub at: UnixMs,
+    /// When the next is due.
+    pub retry_at: UnixMs,
+    /// Where and how.
+    pub attempt: AttemptInfo,
+    /// The report (DSN) to its sender that was made with this record.
+    pub report: Option<QueueId>,
+}
+
+/// One recipient in an attempt after which the envelope waits again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptResult {
+    /// Whom.
+    pub address: Address,
+    /// RFC 3461 ORCPT, undecoded.
+    pub orcpt: Option<Arc<str>>,
+    /// What came of it.
+    pub tried: Tried,
+}
+
+/// What came of a recipient in one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tried {
+    /// It ended.
+    Decided(Outcome),
+    /// It waits.
+    Deferred {
+        /// The peer's reply, or our own words.
+        reply: Reply,
+        /// Where it happened.
+        stage: Stage,
+        /// Whether it speaks of the whole site, not of this recipient or message.
+        of_site: bool,
+    },
+}
+
+/// What the log of events tells, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An envelope ended.
+    Fate(Box<Fate>),
+    /// An attempt ended, and the envelope waits again.
+    Attempt(Box<Attempt>),
+}
+
+impl Event {
+    /// The envelope.
+    #[must_use]
+    pub fn about(&self) -> &About {
+        match self {
+            Self::Fate(fate) => &fate.about,
+            Self::Attempt(attempt) => &attempt.about,
+        }
+    }
 }

@@ -12,13 +12,15 @@ mod envelope;
 mod failure;
 mod fate;
 mod queue_id;
+mod rate;
 mod reply;
 
 pub use address::{Address, AddressError, Host};
 pub use clock::{Clock, ManualClock, UnixMs};
 pub use domain::{Domain, DomainError};
-pub use envelope::{BodyFlags, Envelope, Lane, Outcome, Recipient, Shard};
+pub use envelope::{BodyFlags, Envelope, Lane, Outcome, Recipient, Shard, Trouble};
 pub use failure::{Blame, Cause, Failure, Stage, Verdict};
-pub use fate::{AttemptInfo, Fate, FateKind, RecipientResult};
+pub use fate::{About, Attempt, AttemptInfo, AttemptResult, Event, Fate, FateKind, RecipientResult, Tried};
 pub use queue_id::{QueueId, QueueIdError};
+pub use rate::{Rate, RateError};
 pub use reply::{EnhancedCode, Reply};

@@ -39,6 +39,23 @@ impl QueueId {
         self.envelope(0)
     }
 
+    /// The id of a report on this envelope after `attempts` attempts: the same whenever it is made, and another
+    /// message's for another envelope, number of attempts or `nth`, which tells apart what is reported after one
+    /// attempt. Its time is that of the original.
+    #[must_use]
+    pub fn report(self, attempts: u32, nth: u16) -> Self {
+        // A bijection on 64 bits (splitmix64's): ids that differ stay different.
+        let mix = |mut x: u64| {
+            x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            x ^ (x >> 31)
+        };
+        let id = u128::from_be_bytes(self.0);
+        let index = u64::from(u16::from_be_bytes([self.0[14], self.0[15]]));
+        let own = u64::from(attempts) << 32 | u64::from(nth) << 16 | index;
+        Self::new(self.accepted(), mix((id >> 16) as u64 ^ mix(own.wrapping_add(0x9e37_79b9_7f4a_7c15))), 0)
+    }
+
     /// When the message was accepted.
     #[must_use]
     pub fn accepted(self) -> UnixMs {
@@ -112,6 +129,20 @@ mod tests {
             assert_eq!(QueueId::parse(&id.to_string().to_lowercase()).unwrap(), id);
             assert_eq!(id.accepted(), UnixMs(ms));
             assert_eq!(id.message().envelope(index), id);
+        }
+    }
+
+    #[test]
+    fn reports_have_ids_of_their_own() {
+        let id = QueueId::new(UnixMs(1_732_393_200_123), 42, 0);
+        let mut seen = std::collections::HashSet::from([id]);
+        for (original, attempts, nth) in
+            [(id, 1, 0), (id, 1, 1), (id, 2, 0), (id.envelope(1), 1, 0), (id.envelope(1), 2, 0)]
+        {
+            let report = original.report(attempts, nth);
+            assert_eq!(report, original.report(attempts, nth));
+            assert_eq!(report, report.message());
+            assert!(seen.insert(report), "{attempts} {nth}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sluice_mail::{Address, Domain, Lane};
 
@@ -14,6 +15,13 @@ pub const DEFAULT_POOL: &str = "default";
 const LIST_MAX: usize = 1_000;
 /// Longest account id and pool name in octets.
 const NAME_MAX: usize = 63;
+/// Waits that an account's `retry_after` may list.
+const RETRIES_MAX: usize = 30;
+/// The shortest and the longest time in `retry_after` and `bounce_after`, but for [`LIFETIME_MAX`].
+const TIME_MIN: Duration = Duration::from_secs(1);
+const WAIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The longest that an account's mail may be tried.
+const LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Who may send, and within which bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +57,48 @@ pub struct AccountRules {
     pub allow_long_lines: bool,
     /// The Received field names the client's address.
     pub show_client_address: bool,
+    /// What a sender gets back when mail cannot be delivered.
+    pub dsn: Dsn,
+    /// Reports (DSNs) an hour; above it only the event is written. `None`: no limit of its own.
+    pub max_dsns_per_hour: Option<NonZeroU32>,
+    /// The waits after the first, second, … failed attempt, the last one repeated: 1 to 30 of 1 s to 7 d each.
+    /// `None`: as configured for delivery.
+    pub retry_after: Option<Vec<Duration>>,
+    /// How long delivery is tried, 1 s to 30 d; `None`: as configured for delivery.
+    pub bounce_after: Option<Duration>,
+}
+
+/// What a sender gets back when mail cannot be delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Dsn {
+    /// A report (DSN) with the message's header section.
+    #[default]
+    Headers,
+    /// A report with the whole message.
+    Full,
+    /// Nothing: only events tell.
+    Off,
+}
+
+impl Dsn {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Headers, Self::Full, Self::Off];
+
+    /// The word in commands and in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Headers => "headers",
+            Self::Full => "full",
+            Self::Off => "off",
+        }
+    }
+
+    /// Reads the words of [`Self::as_str`].
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dsn| dsn.as_str() == word)
+    }
 }
 
 /// A domain that an account may send from.
@@ -138,7 +188,7 @@ impl Account {
 }
 
 impl AccountRules {
-    /// What breaks a bound: names of pools and lengths of lists. Fields are named as in the API.
+    /// What breaks a bound: names of pools, lengths of lists, times. Fields are named as in the API.
     #[must_use]
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Vec::new();
@@ -151,6 +201,26 @@ impl AccountRules {
         found.extend(long.map(|(field, len)| Violation::new(*field, format!("at most {LIST_MAX}, here are {len}"))));
         let odd = self.pools.iter().enumerate().filter(|(_, pool)| !is_name(pool));
         found.extend(odd.map(|(i, pool)| Violation::new(format!("account.pools[{i}]"), bad_name("pool", pool))));
+        found.extend(self.wrong_times());
+        found
+    }
+
+    fn wrong_times(&self) -> Vec<Violation> {
+        let mut found = Vec::new();
+        let waits = self.retry_after.as_deref();
+        if let Some(n) = waits.map(<[_]>::len).filter(|n| !(1..=RETRIES_MAX).contains(n)) {
+            found.push(Violation::new("account.retry_after_ms", format!("1 to {RETRIES_MAX} times, here are {n}")));
+        }
+        for (i, wait) in waits.unwrap_or_default().iter().enumerate() {
+            if !(TIME_MIN..=WAIT_MAX).contains(wait) {
+                let problem = format!("{wait:?} is not between 1 s and 7 days");
+                found.push(Violation::new(format!("account.retry_after_ms[{i}]"), problem));
+            }
+        }
+        if let Some(wrong) = self.bounce_after.filter(|t| !(TIME_MIN..=LIFETIME_MAX).contains(t)) {
+            let problem = format!("{wrong:?} is not between 1 s and 30 days");
+            found.push(Violation::new("account.bounce_after_ms", problem));
+        }
         found
     }
 }
@@ -238,5 +308,31 @@ mod tests {
         let rules = AccountRules { pools: vec!["ok".into(), "No Good".into()], ..AccountRules::default() };
         let fields: Vec<_> = rules.violations().into_iter().map(|v| v.field).collect();
         assert_eq!(fields, ["account.pools[1]"]);
+    }
+
+    #[test]
+    fn times_are_bounded() {
+        let secs = |secs: &[u64]| Some(secs.iter().copied().map(Duration::from_secs).collect::<Vec<_>>());
+        let (week, month) = (7 * 86_400, 30 * 86_400);
+        for (retry_after, bounce_after, expected) in [
+            (None, None, vec![]),
+            (secs(&[1, week]), Some(1), vec![]),
+            (secs(&[1; 30]), Some(month), vec![]),
+            (secs(&[]), Some(0), vec!["account.retry_after_ms", "account.bounce_after_ms"]),
+            (secs(&[1; 31]), None, vec!["account.retry_after_ms"]),
+            (secs(&[0, 1, week + 1]), None, vec!["account.retry_after_ms[0]", "account.retry_after_ms[2]"]),
+            (None, Some(month + 1), vec!["account.bounce_after_ms"]),
+        ] {
+            let bounce_after = bounce_after.map(Duration::from_secs);
+            let rules = AccountRules { retry_after, bounce_after, ..AccountRules::default() };
+            let fields: Vec<_> = rules.violations().into_iter().map(|v| v.field).collect();
+            assert_eq!(fields, expected);
+        }
+    }
+
+    #[test]
+    fn words_for_reports_are_read_back() {
+        assert!(Dsn::ALL.into_iter().all(|dsn| Dsn::parse(dsn.as_str()) == Some(dsn)));
+        assert_eq!((Dsn::parse("Full"), Dsn::default()), (None, Dsn::Headers));
     }
 }

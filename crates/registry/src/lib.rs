@@ -18,10 +18,10 @@ mod registry;
 mod verify;
 mod view;
 
-pub use account::{Account, AccountRules, Credential, DEFAULT_POOL, SenderDomain, Violation};
+pub use account::{Account, AccountRules, Credential, DEFAULT_POOL, Dsn, SenderDomain, Violation};
 pub use password::{PasswordError, PasswordHash, generate_password};
 pub use record::RecordError;
-pub use registry::{Registry, RegistryError};
+pub use registry::{Registry, RegistryError, Updated};
 pub use verify::{AuthOutcome, Grant, VerifyConfig};
 pub use view::View;
 

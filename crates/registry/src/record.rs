@@ -2,13 +2,14 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
 use sluice_mail::{Address, Domain, Lane};
 use sluice_proto::record as wire;
 
-use crate::{Account, AccountRules, Credential, PasswordHash, SenderDomain};
+use crate::{Account, AccountRules, Credential, Dsn, PasswordHash, SenderDomain};
 
 /// The format that this version writes, and the newest it can read.
 const FORMAT: u8 = 1;
@@ -44,6 +45,10 @@ pub(crate) fn encode(account: &Account) -> Bytes {
         allow_long_lines: rules.allow_long_lines,
         show_client_address: rules.show_client_address,
         version: account.version,
+        dsn: wire::Dsn::from(rules.dsn).into(),
+        max_dsns_per_hour: number(rules.max_dsns_per_hour),
+        retry_after_ms: rules.retry_after.iter().flatten().copied().map(millis).collect(),
+        bounce_after_ms: rules.bounce_after.map_or(0, millis),
     };
     let mut out = Vec::with_capacity(1 + record.encoded_len());
     out.push(FORMAT);
@@ -75,6 +80,11 @@ pub(crate) fn decode(record: &[u8]) -> Result<Account, RecordError> {
         max_sessions: NonZeroU32::new(record.max_sessions),
         allow_long_lines: record.allow_long_lines,
         show_client_address: record.show_client_address,
+        dsn: wire::Dsn::try_from(record.dsn).map(Dsn::from).map_err(damaged)?,
+        max_dsns_per_hour: NonZeroU32::new(record.max_dsns_per_hour),
+        retry_after: (!record.retry_after_ms.is_empty())
+            .then(|| record.retry_after_ms.into_iter().map(Duration::from_millis).collect()),
+        bounce_after: (record.bounce_after_ms > 0).then(|| Duration::from_millis(record.bounce_after_ms)),
     };
     Ok(Account { id: record.id.into(), rules, credentials, version: record.version })
 }
@@ -99,6 +109,30 @@ fn credential(record: wire::Credential) -> Result<Arc<Credential>, RecordError> 
 
 fn lane(value: i32) -> Result<Lane, RecordError> {
     wire::Lane::try_from(value).map(Lane::from).map_err(damaged)
+}
+
+impl From<Dsn> for wire::Dsn {
+    fn from(dsn: Dsn) -> Self {
+        match dsn {
+            Dsn::Headers => Self::Headers,
+            Dsn::Full => Self::Full,
+            Dsn::Off => Self::Off,
+        }
+    }
+}
+
+impl From<wire::Dsn> for Dsn {
+    fn from(dsn: wire::Dsn) -> Self {
+        match dsn {
+            wire::Dsn::Headers => Self::Headers,
+            wire::Dsn::Full => Self::Full,
+            wire::Dsn::Off => Self::Off,
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn number(value: Option<NonZeroU32>) -> u32 {
@@ -131,6 +165,10 @@ mod tests {
                 max_sessions: NonZeroU32::new(9),
                 allow_long_lines: true,
                 show_client_address: false,
+                dsn: Dsn::Full,
+                max_dsns_per_hour: NonZeroU32::new(11),
+                retry_after: Some([300, 600].map(Duration::from_secs).to_vec()),
+                bounce_after: Some(Duration::from_secs(86_400)),
             },
             version: 3,
         }

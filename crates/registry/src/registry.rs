@@ -53,6 +53,16 @@ pub enum RegistryError {
     /// There is none of that name.
     #[error("there is no {0}")]
     NotFound(String),
+    /// It is not of the version that the change was made for.
+    #[error("account {id} was changed by another meanwhile: its version is {is}, not {expected}")]
+    Changed {
+        /// The account.
+        id: String,
+        /// The version that it has.
+        is: u64,
+        /// The version that the change was made for.
+        expected: u64,
+    },
     /// No room for another account.
     #[error("there are {ACCOUNTS_MAX} accounts already")]
     Full,
@@ -70,6 +80,15 @@ pub enum RegistryError {
     /// The password could not be hashed.
     #[error("the password could not be hashed")]
     Hash,
+}
+
+/// An account before and after a change of its rules; the same when nothing changed.
+#[derive(Clone, Debug)]
+pub struct Updated {
+    /// Before.
+    pub before: Arc<Account>,
+    /// Now.
+    pub after: Arc<Account>,
 }
 
 fn all(violations: &[Violation]) -> String {
@@ -98,12 +117,13 @@ impl Registry {
         Ok(registry)
     }
 
-    /// What holds now. Cheap; hold it for one decision, not longer.
+    /// What holds now. Cheap and without a lock; hold it for one decision, not longer.
     pub fn view(&self) -> Guard<Arc<View>> {
         self.view.load()
     }
 
-    /// The account called `id`.
+    /// The account called `id`, as it is now. A read of a snapshot in memory: no lock, no disk, nothing copied; fit for
+    /// asking once a message or attempt.
     #[must_use]
     pub fn account(&self, id: &str) -> Option<Arc<Account>> {
         self.view.load().account(id).cloned()
@@ -156,6 +176,32 @@ impl Registry {
         }
         let credential = Arc::new(Credential { login: id.into(), password: hash, pool: None, lane: None });
         self.put(Account { id: id.into(), rules, credentials: vec![credential], version: 1 }).await
+    }
+
+    /// Changes the rules of account `id` by `change`, which returns what it cannot do. Does nothing at all when
+    /// anything is wrong, or when `version` is given and is not the account's.
+    pub async fn update_account(
+        &self,
+        id: &str,
+        version: Option<u64>,
+        change: impl FnOnce(&mut AccountRules) -> Vec<Violation> + Send,
+    ) -> Result<Updated, RegistryError> {
+        let _writing = self.writing.lock().await;
+        let before = self.existing(id)?;
+        if let Some(expected) = version.filter(|version| *version != before.version) {
+            return Err(RegistryError::Changed { id: id.to_owned(), is: before.version, expected });
+        }
+        let mut rules = before.rules.clone();
+        let mut violations = change(&mut rules);
+        violations.extend(rules.violations());
+        if !violations.is_empty() {
+            return Err(RegistryError::Invalid(violations));
+        }
+        if rules == before.rules {
+            return Ok(Updated { after: Arc::clone(&before), before });
+        }
+        let changed = Account { rules, version: before.version + 1, ..Account::clone(&before) };
+        Ok(Updated { before, after: self.put(changed).await? })
     }
 
     /// Deletes an account; whoever is logged in may finish the message they have begun, until the next MAIL.

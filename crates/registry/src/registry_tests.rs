@@ -4,9 +4,9 @@ use bytes::Bytes;
 use sluice_mail::{Address, Domain, ManualClock, UnixMs};
 
 use super::*;
-use crate::SenderDomain;
 use crate::fjall::FjallLog;
 use crate::memory::MemoryLog;
+use crate::{Dsn, SenderDomain};
 
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
 fn clock() -> Arc<ManualClock> {
@@ -69,6 +69,43 @@ async fn what_is_wrong_with_a_request_is_named() {
     };
     let fields: Vec<_> = violations.iter().map(|v| v.field.as_str()).collect();
     assert_eq!(fields, ["account.pools[0]", "account_id", "password"], "all at once");
+}
+
+#[tokio::test]
+async fn rules_change_as_a_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = open(FjallLog::open(folder.path()).unwrap()).await;
+    registry.create_account("demo", rules(), "secret").await.unwrap();
+    let good = |rules: &mut AccountRules| {
+        rules.dsn = Dsn::Off;
+        rules.retry_after = Some(vec![Duration::from_secs(60)]);
+        Vec::new()
+    };
+    let updated = registry.update_account("demo", Some(1), good).await.unwrap();
+    assert_eq!((updated.before.rules.dsn, updated.after.rules.dsn, updated.after.version), (Dsn::Headers, Dsn::Off, 2));
+    let same = registry.update_account("demo", None, good).await.unwrap();
+    assert_eq!(same.after.version, 2);
+
+    let bad = |rules: &mut AccountRules| {
+        rules.dsn = Dsn::Full;
+        rules.retry_after = Some(vec![Duration::from_secs(60), Duration::ZERO]);
+        rules.bounce_after = Some(Duration::from_secs(31 * 86_400));
+        vec![Violation::new("account.lanes[0]", "none of ours")]
+    };
+    let Err(RegistryError::Invalid(violations)) = registry.update_account("demo", None, bad).await else {
+        panic!("accepted");
+    };
+    let fields: Vec<_> = violations.iter().map(|v| v.field.as_str()).collect();
+    assert_eq!(fields, ["account.lanes[0]", "account.retry_after_ms[1]", "account.bounce_after_ms"]);
+    let stale = registry.update_account("demo", Some(1), good).await.unwrap_err();
+    assert_eq!(stale, RegistryError::Changed { id: "demo".into(), is: 2, expected: 1 });
+    assert!(matches!(registry.update_account("none", None, good).await, Err(RegistryError::NotFound(_))));
+    assert_eq!(accepted(&registry.verify("demo", "secret").await), Some("demo"), "the password stays");
+
+    drop(registry);
+    let registry = open(FjallLog::open(folder.path()).unwrap()).await;
+    let account = registry.account("demo").unwrap();
+    assert_eq!((account.rules.dsn, account.version), (Dsn::Off, 2));
 }
 
 #[tokio::test]

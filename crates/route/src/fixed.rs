@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{BoxFuture, join_all};
 use sluice_mail::{Cause, Clock, Domain, Failure, Host, Stage};
 
-use crate::{Hop, Resolved, Route, Routes, TlsPolicy};
+use crate::{Hop, Login, Numbers, Resolved, Route, Routes, TlsPolicy};
 
 /// How long the addresses of a relay host's name are kept.
 const NAME_TTL: Duration = Duration::from_secs(60);
@@ -38,6 +38,18 @@ pub struct FixedRoute {
     pub hosts: Vec<RelayHost>,
     /// How sessions are protected.
     pub tls: TlsPolicy,
+    /// Whether TLS comes first of all, as at port 465.
+    pub implicit_tls: bool,
+    /// How we log in, if at all.
+    pub login: Option<Arc<Login>>,
+}
+
+impl FixedRoute {
+    /// A route without a login, encrypted when the hosts offer it.
+    #[must_use]
+    pub fn new(domain: Option<Domain>, hosts: Vec<RelayHost>) -> Self {
+        Self { domain, hosts, tls: TlsPolicy::default(), implicit_tls: false, login: None }
+    }
 }
 
 /// Routes that were written down, and another's for the rest.
@@ -49,8 +61,7 @@ pub struct FixedRoutes {
 }
 
 struct Relay {
-    hosts: Vec<RelayHost>,
-    tls: TlsPolicy,
+    rule: FixedRoute,
     site: Arc<str>,
     /// The last answer and until when it is good; for ever when all hosts are addresses.
     known: Mutex<Option<(Option<Instant>, Arc<Route>)>>,
@@ -62,8 +73,9 @@ impl FixedRoutes {
     pub fn new(routes: Vec<FixedRoute>, rest: Option<Arc<dyn Routes>>, clock: Arc<dyn Clock>) -> Self {
         let (mut by_domain, mut all_others) = (HashMap::new(), None);
         for route in routes {
-            let relay = Relay::new(route.hosts, route.tls);
-            match route.domain {
+            let domain = route.domain.clone();
+            let relay = Relay::new(route);
+            match domain {
                 Some(domain) => drop(by_domain.insert(domain, relay)),
                 None => all_others = Some(relay),
             }
@@ -94,14 +106,18 @@ impl Routes for FixedRoutes {
             }
         })
     }
+
+    fn numbers(&self) -> Numbers {
+        self.rest.as_ref().map(|rest| rest.numbers()).unwrap_or_default()
+    }
 }
 
 impl Relay {
-    fn new(hosts: Vec<RelayHost>, tls: TlsPolicy) -> Self {
-        let names: Vec<_> = hosts.iter().map(ToString::to_string).collect();
+    fn new(rule: FixedRoute) -> Self {
+        let names: Vec<_> = rule.hosts.iter().map(ToString::to_string).collect();
         let site: Arc<str> = names.join(",").into();
-        let relay = Self { hosts, tls, site, known: Mutex::default() };
-        let addresses: Option<Vec<_>> = relay.hosts.iter().map(|host| Some(vec![host.address()?])).collect();
+        let relay = Self { rule, site, known: Mutex::default() };
+        let addresses: Option<Vec<_>> = relay.rule.hosts.iter().map(|host| Some(vec![host.address()?])).collect();
         if let Some(addresses) = addresses {
             relay.keep(None, &Arc::new(relay.route(addresses)));
         }
@@ -117,7 +133,7 @@ impl Relay {
         if let Some(route) = self.at_hand(now) {
             return Ok(route);
         }
-        let answers = join_all(self.hosts.iter().map(RelayHost::addresses)).await;
+        let answers = join_all(self.rule.hosts.iter().map(RelayHost::addresses)).await;
         let trouble = answers.iter().find_map(|answer| answer.as_ref().err()).cloned();
         let addresses: Vec<_> = answers.into_iter().map(Result::unwrap_or_default).collect();
         if let (true, Some(why)) = (addresses.iter().all(Vec::is_empty), trouble) {
@@ -138,8 +154,15 @@ impl Relay {
             preference: u16::try_from(preference).unwrap_or(u16::MAX),
             addresses,
         };
-        let hops = self.hosts.iter().zip(addresses).enumerate().map(hop).collect();
-        Route { site: self.site.clone(), hops, tls: self.tls }
+        let hops = self.rule.hosts.iter().zip(addresses).enumerate().map(hop).collect();
+        Route {
+            site: self.site.clone(),
+            hops,
+            tls: self.rule.tls,
+            implicit_tls: self.rule.implicit_tls,
+            login: self.rule.login.clone(),
+            is_fixed: true,
+        }
     }
 }
 
@@ -208,10 +231,10 @@ mod tests {
     }
 
     fn rule(domain: Option<&str>, hosts: &[&str]) -> FixedRoute {
+        let domain = domain.map(|d| Domain::parse(d).unwrap());
         FixedRoute {
-            domain: domain.map(|d| Domain::parse(d).unwrap()),
-            hosts: hosts.iter().map(|h| h.parse().unwrap()).collect(),
             tls: TlsPolicy::None,
+            ..FixedRoute::new(domain, hosts.iter().map(|h| h.parse().unwrap()).collect())
         }
     }
 

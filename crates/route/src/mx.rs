@@ -3,8 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use sluice_mail::{Cause, EnhancedCode, Failure, Stage};
 
+use crate::networks::{self, Barred};
 use crate::{Hop, Networks, Resolved, Route, TlsPolicy};
 
 /// The domain takes no mail (RFC 7505).
@@ -13,6 +15,10 @@ const NULL_MX: EnhancedCode = EnhancedCode(5, 1, 10);
 const NO_DOMAIN: EnhancedCode = EnhancedCode(5, 1, 2);
 /// There is no way to it.
 const NO_ROUTE: EnhancedCode = EnhancedCode(5, 4, 4);
+/// It leads back to us.
+const LOOP: EnhancedCode = EnhancedCode(5, 4, 6);
+/// Addresses named to the sender, at most.
+const TOLD_MAX: usize = 5;
 
 /// A host name with its preference.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,35 +67,74 @@ pub(crate) fn exchanges(mut records: Vec<Exchange>, max: usize) -> Exchanges {
 
 /// The route over these hosts, or why there is none.
 pub(crate) fn route(domain: &str, hosts: Vec<(Exchange, Addresses)>, port: u16, networks: &Networks) -> Resolved {
-    let site = site_of(&hosts);
-    let (mut unknown, mut barred) = (None, None);
+    let (mut unknown, mut barred, mut own) = (None, Vec::new(), None);
     let mut hops = Vec::with_capacity(hosts.len());
     for (exchange, addresses) in hosts {
         let found = match addresses {
             Addresses::Found(found) => found,
             Addresses::None => Vec::new(),
             Addresses::Unknown(why) => {
-                unknown.get_or_insert(why);
+                unknown.get_or_insert((exchange.preference, why));
                 Vec::new()
             }
         };
-        let (bad, good): (Vec<_>, Vec<_>) = found.into_iter().partition(|ip| networks.bars(*ip));
-        barred = barred.or(bad.first().copied());
-        let addresses = good.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
-        hops.push(Hop { name: exchange.name.into(), preference: exchange.preference, addresses });
+        let mut hop = Hop { name: exchange.name.into(), preference: exchange.preference, addresses: Vec::new() };
+        for address in found.into_iter().map(|ip| SocketAddr::new(ip, port)) {
+            match networks.bars(address) {
+                None => hop.addresses.push(address),
+                Some(Barred::Network(net)) => barred.push((address.ip(), net)),
+                Some(Barred::Ourselves) => own = own.or(Some((hop.preference, address))),
+            }
+        }
+        hops.push(hop);
+    }
+    if let Some((preference, _)) = own {
+        // RFC 5321 5.1: who is a host of the domain itself passes mail on only to those that are preferred to it.
+        hops.retain(|hop| hop.preference < preference);
+        unknown = unknown.filter(|(of, _)| *of < preference);
     }
     if hops.iter().any(|hop| !hop.addresses.is_empty()) {
-        return Ok(Arc::new(Route { site, hops, tls: TlsPolicy::Opportunistic }));
+        return Ok(Arc::new(Route {
+            site: site_of(&hops),
+            hops,
+            tls: TlsPolicy::Opportunistic,
+            implicit_tls: false,
+            login: None,
+            is_fixed: false,
+        }));
     }
-    let cause = match (unknown, barred) {
-        (Some(why), _) => Cause::Dns(why),
-        (None, Some(ip)) => Cause::Prohibited(
-            NO_ROUTE,
-            format!("mail for {domain} would go to {ip}, a private address that nothing is sent to"),
-        ),
-        (None, None) => Cause::NoSuchHost(NO_ROUTE, format!("no mail host of {domain} has an address")),
-    };
-    Err(Failure::new(Stage::Resolve, cause))
+    Err(match (unknown, own) {
+        (None, Some((_, address))) => looped(domain, address),
+        (Some((_, why)), _) => trouble(why),
+        (None, None) if !barred.is_empty() => prohibited(domain, &barred),
+        (None, None) => nowhere(domain),
+    })
+}
+
+/// We are asked to send the mail to ourselves.
+fn looped(domain: &str, address: SocketAddr) -> Failure {
+    let words = format!("mail for {domain} loops back to this host, which listens at {address} itself");
+    Failure::new(Stage::Resolve, Cause::Prohibited(LOOP, words))
+}
+
+/// All there is are addresses that nothing is sent to.
+fn prohibited(domain: &str, barred: &[(IpAddr, IpNet)]) -> Failure {
+    let mut told: Vec<_> =
+        barred.iter().take(TOLD_MAX).map(|(ip, net)| format!("{ip} ({})", networks::describe(*ip, *net))).collect();
+    told.dedup();
+    let words = format!("mail for {domain} would go where nothing is sent to: {}", told.join(", "));
+    Failure::new(Stage::Resolve, Cause::Prohibited(NO_ROUTE, words))
+}
+
+/// No host has an address.
+fn nowhere(domain: &str) -> Failure {
+    let words = format!("no mail host of {domain} has an address");
+    Failure::new(Stage::Resolve, Cause::NoSuchHost(NO_ROUTE, words))
+}
+
+/// It cannot be told now.
+pub(crate) fn trouble(why: String) -> Failure {
+    Failure::new(Stage::Resolve, Cause::Dns(why))
 }
 
 /// The domain does not exist.
@@ -103,10 +148,9 @@ pub(crate) fn null_mx(domain: &str) -> Failure {
     Failure::new(Stage::Resolve, Cause::NoSuchHost(NULL_MX, words))
 }
 
-fn site_of(hosts: &[(Exchange, Addresses)]) -> Arc<str> {
-    let lowest = hosts.iter().map(|(exchange, _)| exchange.preference).min();
-    let names: Vec<_> =
-        hosts.iter().filter(|(e, _)| Some(e.preference) == lowest).map(|(e, _)| e.name.as_str()).collect();
+fn site_of(hops: &[Hop]) -> Arc<str> {
+    let lowest = hops.iter().map(|hop| hop.preference).min();
+    let names: Vec<_> = hops.iter().filter(|hop| Some(hop.preference) == lowest).map(|hop| &*hop.name).collect();
     names.join(",").into()
 }
 
@@ -156,6 +200,34 @@ mod tests {
     }
 
     #[test]
+    fn hosts_that_are_preferred_no_more_than_ourselves_are_dropped() {
+        let own = Networks::default().with_own(vec!["192.0.2.9:25".parse().unwrap()]);
+        let ours = || found(&["192.0.2.9"]);
+        let theirs = || found(&["192.0.2.1"]);
+        let late = || Addresses::Unknown("late".into());
+        for (hosts, want) in [
+            (vec![(mx(5, "a"), theirs()), (mx(10, "us"), ours()), (mx(20, "c"), theirs())], Ok("a")),
+            (vec![(mx(10, "us"), ours()), (mx(10, "b"), theirs())], Err("5.4.6")),
+            (vec![(mx(10, "us"), ours()), (mx(20, "b"), late())], Err("5.4.6")),
+            (vec![(mx(5, "a"), Addresses::None), (mx(10, "us"), ours())], Err("5.4.6")),
+            (vec![(mx(5, "a"), found(&["127.0.0.1"])), (mx(10, "us"), ours())], Err("5.4.6")),
+            (vec![(mx(5, "a"), late()), (mx(10, "us"), ours())], Err("late")),
+        ] {
+            let answer = route("example.org", hosts, 25, &own);
+            match (answer, want) {
+                (Ok(route), Ok(site)) => assert_eq!((&*route.site, route.hops.len()), (site, 1)),
+                (Err(failure), Err(words)) => assert!(failure.to_string().starts_with(words), "{failure}"),
+                (answer, want) => panic!("{answer:?} instead of {want:?}"),
+            }
+        }
+        let failure = route("example.org", vec![(mx(10, "us"), ours())], 25, &own).unwrap_err();
+        assert_eq!(
+            failure.to_string(),
+            "5.4.6 mail for example.org loops back to this host, which listens at 192.0.2.9:25 itself (at resolve)"
+        );
+    }
+
+    #[test]
     fn says_why_there_is_no_route() {
         for (hosts, want) in [
             (vec![(mx(1, "a"), Addresses::None)], "5.4.4 no mail host of example.org has an address (at resolve)"),
@@ -165,7 +237,12 @@ mod tests {
             ),
             (
                 vec![(mx(1, "a"), found(&["127.0.0.1"]))],
-                "5.4.4 mail for example.org would go to 127.0.0.1, a private address that nothing is sent to (at resolve)",
+                "5.4.4 mail for example.org would go where nothing is sent to: 127.0.0.1 (a loopback address) (at resolve)",
+            ),
+            (
+                vec![(mx(1, "a"), found(&["10.0.0.5"])), (mx(2, "b"), found(&["::ffff:127.0.0.1"]))],
+                "5.4.4 mail for example.org would go where nothing is sent to: 10.0.0.5 (a private address), \
+                 ::ffff:127.0.0.1 (a loopback address) (at resolve)",
             ),
             (vec![(mx(1, "a"), found(&["::1"])), (mx(2, "b"), Addresses::Unknown("late".into()))], "late (at resolve)"),
         ] {

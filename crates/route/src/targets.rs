@@ -66,7 +66,7 @@ mod tests {
     }
 
     fn route(hops: Vec<Hop>) -> Route {
-        Route { site: "s".into(), hops, tls: TlsPolicy::default() }
+        Route { site: "s".into(), hops, tls: TlsPolicy::default(), implicit_tls: false, login: None, is_fixed: false }
     }
 
     #[test]

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use sluice_mail::{
-    Address, AttemptInfo, BodyFlags, Clock, EnhancedCode, Envelope, Fate, FateKind, Lane, Outcome, QueueId, Recipient,
-    RecipientResult, Reply, Shard, UnixMs,
+    About, Address, AttemptInfo, BodyFlags, Clock, EnhancedCode, Envelope, Fate, FateKind, Lane, Outcome, QueueId,
+    Recipient, RecipientResult, Reply, Shard, UnixMs,
 };
 use sluice_spool::disk::{self, Config, Disk, SystemFiles};
 use sluice_spool::{Decision, NewMessage, QueueView, ShardEvent, ShardSource, Spool, Window};
@@ -185,6 +185,8 @@ fn envelope(number: u64, body: &Bytes) -> Outcomes<Envelope> {
         body_crc: 0,
         attempts: 0,
         last_reply: None,
+        delay_notices: 0,
+        report_on: None,
     })
 }
 
@@ -192,19 +194,17 @@ fn fate(envelope: &Envelope) -> Fate {
     let reply = Reply::new(250, EnhancedCode(2, 0, 0), "Ok: queued as 4C2B1A");
     let result = |r: &Recipient| RecipientResult {
         address: r.address.clone(),
+        orcpt: None,
         outcome: Outcome::Delivered { reply: reply.clone() },
+        decided_in: 1,
     };
     Fate {
-        queue_id: envelope.queue_id,
+        about: About::envelope(envelope),
         kind: FateKind::Delivered,
         results: envelope.recipients.iter().map(result).collect(),
-        account: envelope.account.clone(),
-        campaign: None,
-        tag: None,
-        domain: envelope.domain.clone(),
         attempts: 1,
-        accepted: envelope.accepted,
         at: Wall.wall(),
         attempt: AttemptInfo::default(),
+        report: None,
     }
 }

@@ -21,8 +21,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use sluice_mail::{
-    Address, AttemptInfo, BodyFlags, EnhancedCode, Envelope, Fate, FateKind, Host, Lane, ManualClock, Outcome, QueueId,
-    Recipient, RecipientResult, Reply, Shard, UnixMs,
+    About, Address, Attempt, AttemptInfo, AttemptResult, BodyFlags, EnhancedCode, Envelope, Event, Fate, FateKind,
+    Host, Lane, ManualClock, Outcome, QueueId, Recipient, RecipientResult, Reply, Shard, Stage, Tried, Trouble, UnixMs,
 };
 
 use crate::{
@@ -125,6 +125,10 @@ macro_rules! contract_tests {
             fates::pages_join_without_gap_and_an_empty_one_keeps_the_place
             fates::what_was_committed_is_not_read_again_after_a_restart
             fates::a_commit_never_goes_back
+            fates::attempts_are_told_in_order_and_before_the_fate
+            fates::an_attempt_that_decides_nothing_is_not_told
+            fates::a_partial_success_is_all_there_or_not_at_all
+            fates::each_reader_reads_attempts_once
             view::totals_follow_an_envelope
             view::domains_are_counted_largest_first
             view::a_list_is_read_in_pages
@@ -257,9 +261,18 @@ fn counts(engine: &impl Engine) -> (u64, u64, u64) {
     (ready, active, waiting)
 }
 
-/// All fates that `reader` has not read yet.
+/// All events that `reader` has not read yet.
+async fn events(engine: &impl Engine, reader: &str) -> Vec<Event> {
+    within(engine.read(reader, 10_000)).await.expect("it can be read").events
+}
+
+/// The fates among them.
 async fn fates(engine: &impl Engine, reader: &str) -> Vec<Fate> {
-    within(engine.read(reader, 10_000)).await.expect("it can be read").fates
+    let fate = |event| match event {
+        Event::Fate(fate) => Some(*fate),
+        Event::Attempt(_) => None,
+    };
+    events(engine, reader).await.into_iter().filter_map(fate).collect()
 }
 
 /// The first envelope of message `number`.
@@ -312,6 +325,8 @@ pub(crate) fn envelope(queue_id: QueueId, domain: &str, body: &Bytes) -> Envelop
         body_crc: crc32c::crc32c(body),
         attempts: 0,
         last_reply: None,
+        delay_notices: 0,
+        report_on: None,
     }
 }
 
@@ -330,7 +345,31 @@ pub(crate) fn after_attempt(envelope: &Envelope) -> Box<Envelope> {
 /// A report to the sender about `envelope`.
 pub(crate) fn notification(about: &Envelope, number: u64, body: &Bytes) -> Box<Envelope> {
     let report = envelope(id(number), "example.com", body);
-    Box::new(Envelope { mail_from: None, account: about.account.clone(), ..report })
+    Box::new(Envelope { mail_from: None, account: about.account.clone(), report_on: Some(about.queue_id), ..report })
+}
+
+/// An attempt on `envelope` after which it waits: its first recipient was delivered to, the others put off.
+pub(crate) fn attempt(envelope: &Envelope, retry_at: UnixMs) -> Attempt {
+    let deferred = || Tried::Deferred {
+        reply: Reply::new(451, EnhancedCode(4, 7, 1), "not now"),
+        stage: Stage::Rcpt,
+        of_site: true,
+    };
+    let delivered = Outcome::Delivered { reply: Reply::new(250, EnhancedCode(2, 1, 5), "ok") };
+    let results = envelope.recipients.iter().enumerate().map(|(i, recipient)| AttemptResult {
+        address: recipient.address.clone(),
+        orcpt: recipient.orcpt.clone(),
+        tried: if i == 0 { Tried::Decided(delivered.clone()) } else { deferred() },
+    });
+    Attempt {
+        about: About::envelope(envelope),
+        number: envelope.attempts + 1,
+        results: results.collect(),
+        at: START.plus(Duration::from_secs(1)),
+        retry_at,
+        attempt: AttemptInfo { mx: Some("mx.example.org".into()), ..AttemptInfo::default() },
+        report: None,
+    }
 }
 
 pub(crate) fn done(envelope: &Envelope) -> Decision {
@@ -346,19 +385,19 @@ pub(crate) fn fate(envelope: &Envelope, kind: FateKind) -> Fate {
             Outcome::Bounced { status, reply: Reply::new(550, status, "no such user") }
         }
     };
-    let result =
-        |recipient: &Recipient| RecipientResult { address: recipient.address.clone(), outcome: outcome.clone() };
+    let result = |recipient: &Recipient| RecipientResult {
+        address: recipient.address.clone(),
+        orcpt: recipient.orcpt.clone(),
+        outcome: outcome.clone(),
+        decided_in: envelope.attempts + 1,
+    };
     Fate {
-        queue_id: envelope.queue_id,
+        about: About::envelope(envelope),
         kind,
         results: envelope.recipients.iter().map(result).collect(),
-        account: envelope.account.clone(),
-        campaign: envelope.campaign.clone(),
-        tag: envelope.tag.clone(),
-        domain: envelope.domain.clone(),
         attempts: envelope.attempts + 1,
-        accepted: envelope.accepted,
         at: START.plus(Duration::from_secs(1)),
         attempt: AttemptInfo { duration: Duration::from_millis(17), ..AttemptInfo::default() },
+        report: None,
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use sluice_mail::{Envelope, Fate, Host, QueueId, Shard, UnixMs};
+use sluice_mail::{Attempt, Envelope, Event, Fate, Host, QueueId, Shard, UnixMs};
 
 #[cfg(test)]
 mod contract;
@@ -127,6 +127,8 @@ pub enum Part {
         /// The fate of the original, when this ends it.
         fate: Option<Box<Fate>>,
     },
+    /// The attempt after which the envelope waits, for [`FateLog`]; one at most. Decides nothing.
+    Attempt(Box<Attempt>),
 }
 
 /// Resolves when the decision is durable, or with the reason why it never will be.
@@ -197,20 +199,21 @@ pub trait ShardSource: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position(pub u64);
 
-/// Fates in log order, and where to go on.
+/// What happened, in log order, and where to go on.
 #[derive(Clone, Debug)]
-pub struct Fates {
-    /// In log order.
-    pub fates: Vec<Fate>,
+pub struct Events {
+    /// In log order. The attempt of a record comes before its fate.
+    pub events: Vec<Event>,
     /// To commit when these are dealt with.
     pub next: Position,
 }
 
-/// Reading what ended, each reader with a position of its own.
+/// Reading what ended and what was attempted, each reader with a position of its own. An attempt after which an
+/// envelope ends is told by its fate alone.
 pub trait FateLog: Send + Sync + 'static {
-    /// The next fates after `reader`'s committed position or after what it read last, `max` at most; empty
-    /// when there is none now. A reader that never committed starts at the oldest fate kept.
-    fn read(&self, reader: &str, max: usize) -> BoxFuture<'_, Result<Fates, BodyError>>;
+    /// The next events after `reader`'s committed position or after what it read last, some `max` at most; empty when
+    /// there is none now. A reader that never committed starts at the oldest event kept.
+    fn read(&self, reader: &str, max: usize) -> BoxFuture<'_, Result<Events, BodyError>>;
 
     /// Notes durably that `reader` needs nothing before `at` again. A position before an earlier one changes nothing.
     fn commit(&self, reader: &str, at: Position) -> BoxFuture<'_, Result<(), SettleError>>;

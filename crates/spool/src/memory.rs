@@ -5,17 +5,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use sluice_mail::{Clock, Envelope, Fate, Host, QueueId, Shard, UnixMs};
+use sluice_mail::{Clock, Envelope, Event, Fate, Host, QueueId, Shard, UnixMs};
 use tokio::sync::Notify;
 
 use crate::{
-    Accepted, BodyError, Decision, Directive, DomainCount, EnqueueError, Entry, FateLog, Fates, NewMessage, Part,
+    Accepted, BodyError, Decision, Directive, DomainCount, EnqueueError, Entry, Events, FateLog, NewMessage, Part,
     Position, QueueView, Selector, SettleError, ShardEvent, ShardSource, Spool, State, Ticket, Totals, Window, Work,
     WorkId,
 };
 
-/// Ended envelopes kept for [`QueueView::list`] and all readers of fates.
-const RECENT_FATES: usize = 10_000;
+/// Events kept for [`QueueView::list`] and all readers.
+const RECENT_EVENTS: usize = 10_000;
 
 /// An engine without a disk. Bounded in envelopes, in octets of bodies, and by the window.
 pub struct Memory {
@@ -42,8 +42,8 @@ struct Inner {
     active_bytes: usize,
     active_by_domain: HashMap<Host, usize>,
     next_work: u64,
-    fates: VecDeque<(u64, Fate)>,
-    next_fate: u64,
+    events: VecDeque<(u64, Event)>,
+    next_event: u64,
     readers: HashMap<String, Reader>,
 }
 
@@ -81,8 +81,8 @@ impl Memory {
             active_bytes: 0,
             active_by_domain: HashMap::new(),
             next_work: 0,
-            fates: VecDeque::new(),
-            next_fate: 1,
+            events: VecDeque::new(),
+            next_event: 1,
             readers: HashMap::new(),
         };
         let shared = Shared { clock, max_envelopes, max_bytes, state: Mutex::new(state), wake: Notify::new() };
@@ -222,20 +222,25 @@ impl Inner {
 
     fn end(&mut self, id: QueueId, fate: Fate) {
         self.forget(id);
-        self.note(fate);
+        self.tell(Event::Fate(Box::new(fate)));
     }
 
-    fn note(&mut self, fate: Fate) {
-        self.fates.push_back((self.next_fate, fate));
-        self.next_fate += 1;
-        if self.fates.len() > RECENT_FATES {
-            self.fates.pop_front();
+    fn tell(&mut self, event: Event) {
+        self.events.push_back((self.next_event, event));
+        self.next_event += 1;
+        if self.events.len() > RECENT_EVENTS {
+            self.events.pop_front();
         }
     }
 
     /// The original stays, as it was and due, unless a part says what remains of it or how it ended.
-    fn split(&mut self, id: QueueId, parts: Vec<Part>, now: UnixMs) {
+    fn split(&mut self, id: QueueId, mut parts: Vec<Part>, now: UnixMs) {
         let mut decided = false;
+        // It is told before the fate, and not at all when nothing else is said.
+        parts.sort_by_key(|part| !matches!(part, Part::Attempt(_)));
+        if parts.iter().all(|part| matches!(part, Part::Attempt(_))) {
+            parts.clear();
+        }
         for part in parts {
             match part {
                 Part::Remaining { envelope, delay } => {
@@ -254,6 +259,7 @@ impl Inner {
                         self.end(id, *fate);
                     }
                 }
+                Part::Attempt(attempt) => self.tell(Event::Attempt(attempt)),
             }
         }
         if !decided {
@@ -345,14 +351,14 @@ impl ShardSource for Memory {
 }
 
 impl FateLog for Memory {
-    fn read(&self, reader: &str, max: usize) -> BoxFuture<'_, Result<Fates, BodyError>> {
+    fn read(&self, reader: &str, max: usize) -> BoxFuture<'_, Result<Events, BodyError>> {
         let mut state = self.shared.lock();
         let from = state.readers.get(reader).map_or(0, |reader| reader.read.max(reader.committed));
-        let found: Vec<_> = state.fates.iter().filter(|(at, _)| *at > from).take(max).cloned().collect();
+        let found: Vec<_> = state.events.iter().filter(|(at, _)| *at > from).take(max).cloned().collect();
         let next = found.last().map_or(from, |(at, _)| *at);
         state.readers.entry(reader.to_owned()).or_default().read = next;
-        let fates = Fates { fates: found.into_iter().map(|(_, fate)| fate).collect(), next: Position(next) };
-        Box::pin(std::future::ready(Ok(fates)))
+        let events = Events { events: found.into_iter().map(|(_, event)| event).collect(), next: Position(next) };
+        Box::pin(std::future::ready(Ok(events)))
     }
 
     fn commit(&self, reader: &str, at: Position) -> BoxFuture<'_, Result<(), SettleError>> {
@@ -406,7 +412,7 @@ impl QueueView for Memory {
             .map(|kept| Entry { envelope: kept.envelope.clone(), state: kept.state.clone() })
             .collect();
         if selector.queue_id.is_some() {
-            let ended = state.fates.iter().map(|(_, fate)| Entry::ended(fate));
+            let ended = state.events.iter().filter_map(|(_, event)| ended(event));
             entries.extend(ended.filter(|e| later(e.envelope.queue_id) && selector.matches(&e.envelope)));
             entries.sort_by_key(|e| e.envelope.queue_id);
         }
@@ -429,6 +435,13 @@ impl QueueView for Memory {
         }
         self.shared.wake.notify_one();
         ids.len() as u64
+    }
+}
+
+fn ended(event: &Event) -> Option<Entry> {
+    match event {
+        Event::Fate(fate) => Some(Entry::ended(fate)),
+        Event::Attempt(_) => None,
     }
 }
 

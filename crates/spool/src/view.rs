@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sluice_mail::{BodyFlags, Envelope, Fate, Host, Lane, Outcome, QueueId, Recipient, UnixMs};
+use sluice_mail::{BodyFlags, Envelope, Fate, Host, Outcome, QueueId, Recipient, UnixMs};
 
 use crate::{DomainCount, Entry, Selector, State};
 
@@ -54,31 +54,36 @@ impl Entry {
     /// An ended envelope, as far as its fate tells of it.
     #[must_use]
     pub fn ended(fate: &Fate) -> Self {
+        let about = &fate.about;
         let recipients = fate.results.iter().map(|result| Recipient {
+            orcpt: result.orcpt.clone(),
             outcome: Some(result.outcome.clone()),
+            decided_in: result.decided_in,
             ..Recipient::new(result.address.clone())
         });
         let envelope = Envelope {
-            queue_id: fate.queue_id,
+            queue_id: about.queue_id,
             generation: 0,
-            account: fate.account.clone(),
-            campaign: fate.campaign.clone(),
-            tag: fate.tag.clone(),
-            lane: Lane::default(),
-            mail_from: None,
+            account: about.account.clone(),
+            campaign: about.campaign.clone(),
+            tag: about.tag.clone(),
+            lane: about.lane,
+            mail_from: about.mail_from.clone(),
             recipients: recipients.collect(),
             ret: None,
-            envid: None,
-            domain: fate.domain.clone(),
-            pool: None,
-            accepted: fate.accepted,
-            expires: fate.accepted,
-            not_before: fate.accepted,
+            envid: about.envid.clone(),
+            domain: about.domain.clone(),
+            pool: about.pool.clone(),
+            accepted: about.accepted,
+            expires: about.accepted,
+            not_before: about.accepted,
             flags: BodyFlags::default(),
-            size: 0,
+            size: about.size,
             body_crc: 0,
             attempts: fate.attempts,
             last_reply: last_words(fate),
+            delay_notices: 0,
+            report_on: about.report_on,
         };
         Self { envelope, state: State::Ended(Box::new(fate.clone())) }
     }

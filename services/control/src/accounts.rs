@@ -1,15 +1,14 @@
 //! Accounts over the registry.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use sluice_mail::{Address, Domain, Lane};
 use sluice_proto::control as api;
 use sluice_proto::control::accounts_server::Accounts;
-use sluice_registry::{Account, AccountRules, Registry, SenderDomain, Violation};
+use sluice_registry::{Registry, Violation};
 use tonic::{Request, Response, Status};
 
-use crate::telemetry::Telemetry;
+use crate::rules::{self, Mask, shown};
+use crate::telemetry::{Call, Telemetry};
 use crate::{page, status};
 
 /// `sluice.control.v1.Accounts`.
@@ -23,14 +22,40 @@ impl AccountsService {
         Self { registry, telemetry }
     }
 
-    async fn create(&self, request: api::CreateAccountRequest) -> Result<api::Account, Status> {
-        let rules = rules(request.account.unwrap_or_default()).map_err(|v| status::invalid(&v))?;
+    async fn create(&self, request: api::CreateAccountRequest) -> Result<Done, Status> {
+        let (rules, mut wrong) = rules::read(request.account.unwrap_or_default());
+        if !wrong.is_empty() {
+            wrong.extend(rules.violations());
+            return Err(status::invalid(&wrong));
+        }
         let created = self.registry.create_account(&request.account_id, rules, &request.password).await;
-        created.map(|account| shown(&account)).map_err(status::of_registry)
+        let account = created.map_err(status::of_registry)?;
+        Ok(Done { account: shown(&account), changes: rules::changes(&Default::default(), &account.rules) })
+    }
+
+    async fn update(&self, request: api::UpdateAccountRequest) -> Result<Done, Status> {
+        let asked = request.account.unwrap_or_default();
+        let id = account_id("account.name", &asked.name)?.to_owned();
+        let mask = Mask::new(request.update_mask.map(|mask| mask.paths), &asked);
+        let version = version(&asked.etag);
+        let wrong: Vec<_> = [mask.as_ref().err(), version.as_ref().err()].into_iter().flatten().flatten().collect();
+        if !wrong.is_empty() {
+            let more = rules::read(asked).1;
+            return Err(status::invalid(&wrong.into_iter().cloned().chain(more).collect::<Vec<_>>()));
+        }
+        let (mask, version) = (mask.unwrap_or_default(), version.unwrap_or_default());
+        let (new, wrong) = rules::read(asked);
+        let change = |rules: &mut sluice_registry::AccountRules| {
+            mask.apply(&new, rules);
+            wrong.into_iter().filter(|violation| mask.covers(violation)).collect()
+        };
+        let updated = self.registry.update_account(&id, version, change).await.map_err(status::of_registry)?;
+        let changes = rules::changes(&updated.before.rules, &updated.after.rules);
+        Ok(Done { account: shown(&updated.after), changes })
     }
 
     fn find(&self, name: &str) -> Result<api::Account, Status> {
-        let id = account_id(name)?;
+        let id = account_id("name", name)?;
         let account = self.registry.account(id);
         account.map(|a| shown(&a)).ok_or_else(|| Status::not_found(format!("there is no account {id}")))
     }
@@ -44,13 +69,13 @@ impl AccountsService {
     }
 
     async fn delete(&self, name: &str) -> Result<api::DeleteAccountResponse, Status> {
-        let id = account_id(name)?;
+        let id = account_id("name", name)?;
         self.registry.delete_account(id).await.map_err(status::of_registry)?;
         Ok(api::DeleteAccountResponse {})
     }
 
     async fn replace_password(&self, request: &api::SetPasswordRequest) -> Result<api::SetPasswordResponse, Status> {
-        let id = account_id(&request.name)?;
+        let id = account_id("name", &request.name)?;
         let login = if request.credential.is_empty() { id } else { &request.credential };
         self.registry.set_password(id, login, &request.password).await.map_err(status::of_registry)?;
         Ok(api::SetPasswordResponse {})
@@ -63,9 +88,22 @@ impl Accounts for AccountsService {
         &self,
         request: Request<api::CreateAccountRequest>,
     ) -> Result<Response<api::Account>, Status> {
+        let mut call = Call::of("CreateAccount", &request);
         let request = request.into_inner();
-        let subject = request.account_id.clone();
-        self.telemetry.changed("CreateAccount", &subject, self.create(request).await)
+        call.subject.clone_from(&request.account_id);
+        let answer = self.create(request).await.map(|done| done.told(&mut call));
+        self.telemetry.changed(&call, answer)
+    }
+
+    async fn update_account(
+        &self,
+        request: Request<api::UpdateAccountRequest>,
+    ) -> Result<Response<api::Account>, Status> {
+        let mut call = Call::of("UpdateAccount", &request);
+        let request = request.into_inner();
+        call.subject = request.account.as_ref().map(|account| account.name.clone()).unwrap_or_default();
+        let answer = self.update(request).await.map(|done| done.told(&mut call));
+        self.telemetry.changed(&call, answer)
     }
 
     async fn get_account(&self, request: Request<api::GetAccountRequest>) -> Result<Response<api::Account>, Status> {
@@ -83,78 +121,45 @@ impl Accounts for AccountsService {
         &self,
         request: Request<api::DeleteAccountRequest>,
     ) -> Result<Response<api::DeleteAccountResponse>, Status> {
-        let name = request.into_inner().name;
-        self.telemetry.changed("DeleteAccount", &name, self.delete(&name).await)
+        let mut call = Call::of("DeleteAccount", &request);
+        call.subject = request.into_inner().name;
+        self.telemetry.changed(&call, self.delete(&call.subject).await)
     }
 
     async fn set_password(
         &self,
         request: Request<api::SetPasswordRequest>,
     ) -> Result<Response<api::SetPasswordResponse>, Status> {
+        let mut call = Call::of("SetPassword", &request);
         let request = request.into_inner();
         let answer = self.replace_password(&request).await;
-        self.telemetry.changed("SetPassword", &request.name, answer)
+        call.subject = request.name;
+        self.telemetry.changed(&call, answer)
+    }
+}
+
+/// An account that was written, and what that changed.
+struct Done {
+    account: api::Account,
+    changes: String,
+}
+
+impl Done {
+    fn told(self, call: &mut Call) -> api::Account {
+        call.changes = Some(self.changes);
+        self.account
     }
 }
 
 /// The id in `accounts/{id}`.
-fn account_id(name: &str) -> Result<&str, Status> {
+fn account_id<'a>(field: &str, name: &'a str) -> Result<&'a str, Status> {
     name.strip_prefix("accounts/").filter(|id| !id.is_empty()).ok_or_else(|| {
-        status::invalid(&[Violation::new("name", format!("expected accounts/{{account}}, got {name:?}"))])
+        status::invalid(&[Violation::new(field, format!("expected accounts/{{account}}, got {name:?}"))])
     })
 }
 
-/// The rules in a request; every field that is wrong is named.
-fn rules(account: api::Account) -> Result<AccountRules, Vec<Violation>> {
-    let mut wrong = Vec::new();
-    let domain = |s: api::SenderDomain| Domain::parse(&s.domain).map(|domain| SenderDomain { domain, exact: s.exact });
-    let lane = |lane: String| Lane::parse(&lane).ok_or_else(|| format!("{lane:?} is neither transactional nor bulk"));
-    let domains = account.sender_domains.into_iter().map(|s| (s.domain.clone(), domain(s)));
-    let domains = domains.map(|(text, parsed)| parsed.map_err(|e| format!("{text:?}: {e}")));
-    let addresses = account.sender_addresses.iter().map(|a| Address::parse(a).map_err(|e| format!("{a:?}: {e}")));
-    let rules = AccountRules {
-        sender_domains: each("account.sender_domains", domains, &mut wrong),
-        sender_addresses: each("account.sender_addresses", addresses, &mut wrong),
-        lanes: each("account.lanes", account.lanes.into_iter().map(lane), &mut wrong),
-        pools: account.pools.into_iter().map(Arc::from).collect(),
-        max_messages_per_minute: NonZeroU32::new(account.max_messages_per_minute),
-        max_recipients_per_minute: NonZeroU32::new(account.max_recipients_per_minute),
-        max_sessions: NonZeroU32::new(account.max_sessions),
-        allow_long_lines: account.allow_long_lines,
-        show_client_address: account.show_client_address,
-    };
-    if wrong.is_empty() { Ok(rules) } else { Err(wrong) }
-}
-
-/// The values that could be read; for each other one a violation of `field[i]`.
-fn each<T>(field: &str, values: impl Iterator<Item = Result<T, String>>, wrong: &mut Vec<Violation>) -> Vec<T> {
-    let mut good = Vec::new();
-    for (i, value) in values.enumerate() {
-        match value {
-            Ok(value) => good.push(value),
-            Err(problem) => wrong.push(Violation::new(format!("{field}[{i}]"), problem)),
-        }
-    }
-    good
-}
-
-/// An account as operators see it, without secrets.
-fn shown(account: &Account) -> api::Account {
-    let rules = &account.rules;
-    let number = |n: Option<NonZeroU32>| n.map_or(0, NonZeroU32::get);
-    let domain = |s: &SenderDomain| api::SenderDomain { domain: s.domain.to_string(), exact: s.exact };
-    api::Account {
-        name: format!("accounts/{}", account.id),
-        credentials: account.credentials.iter().map(|c| c.login.to_string()).collect(),
-        sender_domains: rules.sender_domains.iter().map(domain).collect(),
-        sender_addresses: rules.sender_addresses.iter().map(Address::to_string).collect(),
-        lanes: rules.lanes.iter().map(Lane::to_string).collect(),
-        pools: rules.pools.iter().map(|pool| pool.to_string()).collect(),
-        max_messages_per_minute: number(rules.max_messages_per_minute),
-        max_recipients_per_minute: number(rules.max_recipients_per_minute),
-        max_sessions: number(rules.max_sessions),
-        allow_long_lines: rules.allow_long_lines,
-        show_client_address: rules.show_client_address,
-        etag: account.version.to_string(),
-    }
+/// The version that an etag stands for; none when it is empty.
+fn version(etag: &str) -> Result<Option<u64>, Vec<Violation>> {
+    let wrong = |_| vec![Violation::new("account.etag", format!("{etag:?} is not one that this server has given"))];
+    if etag.is_empty() { Ok(None) } else { etag.parse().map(Some).map_err(wrong) }
 }

@@ -7,6 +7,7 @@ mod accounts;
 mod config;
 mod page;
 mod queues;
+mod rules;
 mod socket;
 mod status;
 mod telemetry;

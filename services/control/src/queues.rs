@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use sluice_mail::{Fate, FateKind, Host, Outcome, QueueId, Recipient};
+use sluice_mail::{Address, Fate, FateKind, Host, Outcome, QueueId, Recipient, RecipientResult, Trouble};
 use sluice_proto::control as api;
 use sluice_proto::control::queues_server::Queues;
 use sluice_registry::Violation;
 use sluice_spool::{Directive, DomainCount, Entry, QueueView, Selector, State};
 use tonic::{Request, Response, Status};
 
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Call, Telemetry};
 use crate::{page, status};
 
 /// Domains of a summary when the request names no number.
@@ -124,9 +124,11 @@ impl Queues for QueuesService {
         &self,
         request: Request<api::RetryNowRequest>,
     ) -> Result<Response<api::RetryNowResponse>, Status> {
+        let mut call = Call::of("RetryNow", &request);
         let request = request.into_inner();
         let subject = format!("{} {} {}", request.queue_id, request.domain, request.account);
-        self.telemetry.changed("RetryNow", subject.trim(), self.retry(&request).await)
+        call.subject = subject.trim().to_owned();
+        self.telemetry.changed(&call, self.retry(&request).await)
     }
 }
 
@@ -161,9 +163,10 @@ fn shown(entry: &Entry) -> api::QueuedEnvelope {
         State::Ended(fate) => (fate.kind.as_str(), 0, Some(&**fate)),
     };
     let recipients = match fate {
-        Some(fate) => fate.results.iter().map(|r| recipient(r.address.as_str(), Some(&r.outcome), fate.kind)).collect(),
+        Some(fate) => fate.results.iter().map(|result| ended_recipient(result, fate)).collect(),
         None => envelope.recipients.iter().map(open_recipient).collect(),
     };
+    let report_on = fate.map_or(envelope.report_on, |fate| fate.about.report_on);
     api::QueuedEnvelope {
         queue_id: envelope.queue_id.to_string(),
         account: envelope.account.to_string(),
@@ -182,24 +185,45 @@ fn shown(entry: &Entry) -> api::QueuedEnvelope {
         campaign: envelope.campaign.as_deref().unwrap_or_default().into(),
         pool: envelope.pool.as_deref().unwrap_or_default().into(),
         ended_ms: fate.map_or(0, |fate| fate.at.0),
+        report: fate.and_then(|fate| fate.report).map(|id| id.to_string()).unwrap_or_default(),
+        report_on: report_on.map(|id| id.to_string()).unwrap_or_default(),
+        delay_notices: envelope.delay_notices,
     }
 }
 
 fn open_recipient(r: &Recipient) -> api::RecipientState {
-    recipient(r.address.as_str(), r.outcome.as_ref(), FateKind::Delivered)
+    let state = recipient(&r.address, r.outcome.as_ref(), FateKind::Bounced);
+    api::RecipientState { trouble: r.trouble.as_ref().map(trouble), decided_in: r.decided_in, ..state }
 }
 
-/// A recipient with its outcome; a bounce of an envelope that expired or was cancelled is called so.
-fn recipient(address: &str, outcome: Option<&Outcome>, kind: FateKind) -> api::RecipientState {
+fn ended_recipient(result: &RecipientResult, fate: &Fate) -> api::RecipientState {
+    // What bounced before the envelope was given up has bounced.
+    let early = (1..fate.attempts).contains(&result.decided_in);
+    let kind = if early { FateKind::Bounced } else { fate.kind };
+    let state = recipient(&result.address, Some(&result.outcome), kind);
+    api::RecipientState { decided_in: result.decided_in, ..state }
+}
+
+fn trouble(trouble: &Trouble) -> api::Trouble {
+    api::Trouble {
+        reply: trouble.reply.to_string(),
+        is_peers: trouble.is_peers,
+        mta: trouble.mta.as_deref().unwrap_or_default().into(),
+        at_ms: trouble.at.0,
+    }
+}
+
+/// A recipient with its outcome; one that was given up as its envelope expired or was cancelled is called so.
+fn recipient(address: &Address, outcome: Option<&Outcome>, given_up: FateKind) -> api::RecipientState {
     let (state, reply) = match outcome {
         None => ("open", String::new()),
         Some(Outcome::Delivered { reply }) => (FateKind::Delivered.as_str(), reply.to_string()),
-        Some(Outcome::Bounced { reply, .. }) => match kind {
-            FateKind::Expired | FateKind::Cancelled => (kind.as_str(), reply.to_string()),
+        Some(Outcome::Bounced { reply, .. }) => match given_up {
+            FateKind::Expired | FateKind::Cancelled => (given_up.as_str(), reply.to_string()),
             FateKind::Delivered | FateKind::Bounced => (FateKind::Bounced.as_str(), reply.to_string()),
         },
     };
-    api::RecipientState { address: address.into(), state: state.into(), reply }
+    api::RecipientState { address: address.to_string(), state: state.into(), reply, ..Default::default() }
 }
 
 /// The reply that speaks for the whole: the first bounce's, else the first.

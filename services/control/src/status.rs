@@ -12,6 +12,7 @@ pub(crate) fn of_registry(error: RegistryError) -> Status {
         RegistryError::Invalid(violations) => invalid(&violations),
         RegistryError::Exists(_) => Status::already_exists(words),
         RegistryError::NotFound(_) => Status::not_found(words),
+        RegistryError::Changed { .. } => Status::aborted(words),
         RegistryError::Full => Status::resource_exhausted(words),
         RegistryError::Record { .. } => Status::data_loss(words),
         RegistryError::Log(_) => Status::unavailable(words),

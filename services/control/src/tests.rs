@@ -2,7 +2,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 use hyper_util::rt::TokioIo;
-use sluice_mail::{Address, BodyFlags, Clock, Envelope, Host, Lane, QueueId, Recipient, UnixMs};
+use sluice_mail::{
+    Address, BodyFlags, Clock, EnhancedCode, Envelope, Host, Lane, QueueId, Recipient, Reply, Trouble, UnixMs,
+};
 use sluice_proto::control as api;
 use sluice_proto::control::accounts_client::AccountsClient;
 use sluice_proto::control::queues_client::QueuesClient;
@@ -88,6 +90,8 @@ fn envelope(queue_id: QueueId, domain: Host, to: Address) -> Envelope {
         body_crc: 0,
         attempts: 0,
         last_reply: None,
+        delay_notices: 0,
+        report_on: None,
     }
 }
 
@@ -158,6 +162,112 @@ async fn a_refused_account_names_every_wrong_field() {
     assert_eq!(again.code(), Code::AlreadyExists);
     let odd = client.get_account(api::GetAccountRequest { name: "a".into() }).await.unwrap_err();
     assert_eq!((odd.code(), odd.message()), (Code::InvalidArgument, "name: expected accounts/{account}, got \"a\""));
+    server.end().await;
+}
+
+fn change(account: api::Account, paths: &[&str]) -> api::UpdateAccountRequest {
+    let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+    let account = api::Account { name: "accounts/a".into(), ..account };
+    api::UpdateAccountRequest { account: Some(account), update_mask: Some(sluice_proto::FieldMask { paths }) }
+}
+
+#[tokio::test]
+async fn an_update_changes_the_named_fields_only() {
+    let server = server().await;
+    let mut client = AccountsClient::new(server.channel());
+    let made = api::Account { max_sessions: 3, bounce_after_ms: 60_000, ..sender("a.example") };
+    let made = client.create_account(create("a", made)).await.unwrap().into_inner();
+    assert_eq!((made.dsn.as_str(), made.max_dsns_per_hour, made.etag.as_str()), ("headers", 0, "1"));
+
+    let wish = api::Account { dsn: "off".into(), retry_after_ms: vec![1_000, 2_000], max_sessions: 9, ..made.clone() };
+    let paths = ["dsn", "retry_after_ms", "bounce_after_ms"];
+    let wish = api::Account { bounce_after_ms: 0, etag: String::new(), ..wish };
+    let changed = client.update_account(change(wish.clone(), &paths)).await.unwrap().into_inner();
+    let expected = api::Account { max_sessions: 3, etag: "2".into(), ..wish };
+    assert_eq!(changed, expected);
+    let same = client.update_account(change(changed.clone(), &["*"])).await.unwrap().into_inner();
+    assert_eq!(same.etag, "2", "nothing is written when nothing changes");
+
+    let old = api::Account { etag: "1".into(), dsn: "full".into(), ..api::Account::default() };
+    let stale = client.update_account(change(old, &["dsn"])).await.unwrap_err();
+    assert_eq!(
+        (stale.code(), stale.message()),
+        (Code::Aborted, "account a was changed by another meanwhile: its version is 2, not 1")
+    );
+    let unmasked = api::Account { name: "accounts/a".into(), max_dsns_per_hour: 5, ..api::Account::default() };
+    let request = api::UpdateAccountRequest { account: Some(unmasked), update_mask: None };
+    let changed = client.update_account(request).await.unwrap().into_inner();
+    assert_eq!((changed.max_dsns_per_hour, changed.dsn.as_str(), changed.max_sessions), (5, "off", 3));
+
+    let none = api::UpdateAccountRequest {
+        account: Some(api::Account { name: "accounts/none".into(), ..api::Account::default() }),
+        update_mask: None,
+    };
+    assert_eq!(client.update_account(none).await.unwrap_err().code(), Code::NotFound);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_refused_update_names_every_wrong_field_and_changes_nothing() {
+    let server = server().await;
+    let mut client = AccountsClient::new(server.channel());
+    let before = client.create_account(create("a", sender("a.example"))).await.unwrap().into_inner();
+    let wrong = api::Account {
+        lanes: vec!["fast".into()],
+        dsn: "some".into(),
+        pools: vec!["No".into()],
+        retry_after_ms: vec![5_000, 0],
+        bounce_after_ms: 31 * 86_400_000,
+        max_sessions: 7,
+        ..sender("not a domain")
+    };
+    let status = client.update_account(change(wrong.clone(), &["*"])).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let named: Vec<_> = sluice_proto::field_violations(status.details()).into_iter().map(|v| v.field).collect();
+    let expected = [
+        "account.sender_domains[0]",
+        "account.lanes[0]",
+        "account.dsn",
+        "account.pools[0]",
+        "account.retry_after_ms[1]",
+        "account.bounce_after_ms",
+    ];
+    assert_eq!(named, expected, "{}", status.message());
+
+    let odd = api::Account { etag: "x".into(), ..wrong.clone() };
+    let status = client.update_account(change(odd, &["max_sessions", "name", "credentials"])).await.unwrap_err();
+    for words in ["update_mask.paths[1]: \"name\" cannot be changed", "update_mask.paths[2]", "account.etag: \"x\""] {
+        assert!(status.message().contains(words), "{words} in {}", status.message());
+    }
+    let get = api::GetAccountRequest { name: "accounts/a".into() };
+    assert_eq!(client.get_account(get).await.unwrap().into_inner(), before);
+
+    let fine = client.update_account(change(wrong, &["max_sessions"])).await.unwrap().into_inner();
+    assert_eq!(fine.max_sessions, 7, "what is wrong in fields that are not named does not matter");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn waiting_mail_tells_the_trouble_of_each_recipient() {
+    let server = server().await;
+    let report_on = QueueId::new(UnixMs(5), 5, 0);
+    let reply = Reply::new(450, EnhancedCode(4, 2, 1), "busy");
+    let trouble = Trouble { reply, is_peers: true, mta: Some("mx.one.example".into()), at: UnixMs(7) };
+    let queue_id = QueueId::new(UnixMs(1_000), 1, 0);
+    let to = Address::parse("a@one.example").unwrap();
+    let mut waiting = envelope(queue_id, to.host().clone(), to);
+    waiting.recipients[0].trouble = Some(trouble);
+    (waiting.delay_notices, waiting.report_on) = (1, Some(report_on));
+    let body = Bytes::from_static(b"Subject: x\r\n\r\nx\r\n");
+    server.spool.enqueue(NewMessage { envelopes: vec![waiting], body }).await.unwrap();
+
+    let mut client = QueuesClient::new(server.channel());
+    let request = api::GetEnvelopesRequest { queue_id: queue_id.to_string() };
+    let shown = client.get_envelopes(request).await.unwrap().into_inner().envelopes.remove(0);
+    assert_eq!((shown.report_on, shown.delay_notices, shown.report.as_str()), (report_on.to_string(), 1, ""));
+    let expected =
+        api::Trouble { reply: "450 4.2.1 busy".into(), is_peers: true, mta: "mx.one.example".into(), at_ms: 7 };
+    assert_eq!(shown.recipients[0].trouble, Some(expected));
     server.end().await;
 }
 

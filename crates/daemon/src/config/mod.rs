@@ -12,4 +12,4 @@ mod values;
 
 pub use layers::{ConfigError, KeyError, Layers};
 pub use reference::{Documented, Key, markdown, undocumented};
-pub use values::{Size, Time, ValueError};
+pub use values::{Rate, Size, Time, ValueError};

@@ -15,6 +15,8 @@ pub trait Documented: DeserializeOwned {
 
 /// The kind of a [`Key::section`].
 const SECTION: &str = "section";
+/// The kind of a [`Key::table`].
+const TABLE: &str = "table";
 
 /// One key of a section.
 #[derive(Clone, Copy, Debug)]
@@ -38,10 +40,16 @@ impl Key {
         Self { name, kind, doc, default: "", nested: &[] }
     }
 
-    /// A list of tables (or one table) with keys of its own.
+    /// A list of tables with keys of its own.
     #[must_use]
     pub const fn tables(name: &'static str, nested: &'static [Self], doc: &'static str) -> Self {
         Self { name, kind: "list of tables", doc, default: "", nested }
+    }
+
+    /// One table with keys of its own.
+    #[must_use]
+    pub const fn table(name: &'static str, nested: &'static [Self], doc: &'static str) -> Self {
+        Self { name, kind: TABLE, doc, default: "", nested }
     }
 
     /// A section with keys of its own, which the reference shows in a table of its own.
@@ -100,11 +108,12 @@ fn table(section: &str, keys: &[Key], defaults: &Value) -> String {
         // Writing into a String cannot fail.
         let _ = writeln!(out, "| `{full}` | {} | {default} | {} |", key.kind, key.doc);
         if !key.nested.is_empty() {
-            let _ = write!(
-                below,
-                "\n### `[[{full}]]`\n\n{}",
-                table(&format!("{full}[]"), key.nested, &Value::Boolean(false))
-            );
+            let (heading, prefix) = match key.kind {
+                TABLE => (format!("[{full}]"), full),
+                _ => (format!("[[{full}]]"), format!("{full}[]")),
+            };
+            let nested = table(&prefix, key.nested, &Value::Boolean(false));
+            let _ = write!(below, "\n### `{heading}`\n\n{nested}");
         }
     }
     out + &below
@@ -114,6 +123,7 @@ fn shown_default(key: &Key, default: Option<&Value>) -> String {
     match default {
         _ if !key.default.is_empty() => key.default.to_owned(),
         None => "none".to_owned(),
+        Some(_) if key.kind == TABLE => "none".to_owned(),
         Some(Value::Array(list)) if list.is_empty() => "`[]`".to_owned(),
         Some(value) => format!("`{value}`"),
     }

@@ -1,4 +1,4 @@
-//! The two kinds of value that TOML does not have: lengths of time and sizes.
+//! The kinds of value that TOML does not have: lengths of time, sizes and rates.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,10 +16,18 @@ pub struct Time(pub Duration);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
+/// How often something may happen, as people write it: `100/15m` (100 in any 15 minutes), `10/s`, `0` (never) or
+/// `unlimited`, which is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rate(pub Option<sluice_mail::Rate>);
+
 /// What was expected where a text is no [`Time`].
 const TIME_EXPECTED: &str = "a time such as \"30s\", \"5m\" or \"1d12h\" (units w, d, h, m, s, ms; largest first)";
 /// What was expected where a text is no [`Size`].
 const SIZE_EXPECTED: &str = "a size such as \"25MiB\", \"512kB\" or a whole number of octets";
+
+/// What was expected where a text is no [`Rate`].
+const RATE_EXPECTED: &str = "a rate such as \"100/15m\", \"10/s\", \"0\" or \"unlimited\" (units d, h, m, s)";
 
 /// Milliseconds per unit, largest first.
 const TIME_UNITS: [(&str, u64); 6] =
@@ -114,6 +122,17 @@ impl FromStr for Size {
     }
 }
 
+impl FromStr for Rate {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match text.trim() {
+            "unlimited" => Ok(Self(None)),
+            rate => rate.parse().map(|rate| Self(Some(rate))).map_err(|_| ValueError(RATE_EXPECTED)),
+        }
+    }
+}
+
 /// Sums `<number><unit>` terms whose units appear in the order of `units`, each once. Gives the sum and the number of
 /// terms, at least one.
 fn terms(text: &str, units: &[(&str, u64)]) -> Option<(u64, usize)> {
@@ -155,6 +174,21 @@ impl fmt::Display for Size {
             Some((name, factor)) => write!(f, "{}{name}", self.0 / factor),
             None => write!(f, "{}", self.0),
         }
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(rate) => rate.fmt(f),
+            None => f.write_str("unlimited"),
+        }
+    }
+}
+
+impl Serialize for Rate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -214,6 +248,28 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Rate;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(RATE_EXPECTED)
+            }
+
+            fn visit_i64<E: de::Error>(self, n: i64) -> Result<Rate, E> {
+                n.to_string().parse().map_err(|_| E::invalid_value(de::Unexpected::Signed(n), &self))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Rate, E> {
+                text.parse().map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,6 +317,34 @@ mod tests {
         for text in ["", "MiB", "-1", "1.5MiB", "1MiBs", "1Mi", "99999999999999999999", "99999999999TiB"] {
             assert!(text.parse::<Size>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn reads_and_writes_rates() {
+        for (text, rate) in [("100/15m", Some((100, 900))), ("10/s", Some((10, 1))), ("unlimited", None)] {
+            let read: Rate = text.parse().unwrap();
+            assert_eq!(read.0.map(|r| (r.count, r.per.as_secs())), rate, "{text}");
+            assert_eq!(read.to_string(), text);
+        }
+        let none: Rate = "0".parse().unwrap();
+        assert_eq!((none.0.map(|r| r.count), none.to_string().as_str()), (Some(0), "0"));
+        for text in ["", "100", "100/", "/m", "-1/m", "1/0m", "1/m15", "no limit", "1.5/s"] {
+            assert!(text.parse::<Rate>().is_err(), "{text}");
+        }
+    }
+
+    #[derive(Deserialize, Serialize, Debug, PartialEq)]
+    struct Limited {
+        rate: Rate,
+    }
+
+    #[test]
+    fn a_rate_passes_through_toml() {
+        for (text, rate) in [("rate = \"5/m\"", "5/m"), ("rate = 0", "0"), ("rate = \"unlimited\"", "unlimited")] {
+            assert_eq!(toml::from_str::<Limited>(text).unwrap().rate.to_string(), rate);
+        }
+        let error = toml::from_str::<Limited>("rate = 5").unwrap_err();
+        assert!(error.message().contains("expected a rate such as"), "{error}");
     }
 
     #[derive(Deserialize, Serialize, Debug, PartialEq)]

@@ -25,6 +25,10 @@ pub struct Capabilities {
     pub dsn: bool,
     /// RFC 8689 REQUIRETLS.
     pub require_tls: bool,
+    /// RFC 4954 AUTH with the mechanism PLAIN (RFC 4616).
+    pub auth_plain: bool,
+    /// AUTH with the mechanism LOGIN, which never became a standard and is all that some hosts offer.
+    pub auth_login: bool,
 }
 
 impl Capabilities {
@@ -51,8 +55,19 @@ impl Capabilities {
             "CHUNKING" => self.chunking = true,
             "DSN" => self.dsn = true,
             "REQUIRETLS" => self.require_tls = true,
-            _ => {}
+            "AUTH" => words.for_each(|mechanism| self.auth(mechanism)),
+            // A form from before RFC 2554 that hosts still give beside the right one.
+            other => {
+                if let Some(first) = other.strip_prefix("AUTH=") {
+                    [first].into_iter().chain(words).for_each(|mechanism| self.auth(mechanism));
+                }
+            }
         }
+    }
+
+    fn auth(&mut self, mechanism: &str) {
+        self.auth_plain |= mechanism.eq_ignore_ascii_case("PLAIN");
+        self.auth_login |= mechanism.eq_ignore_ascii_case("LOGIN");
     }
 }
 
@@ -88,8 +103,25 @@ mod tests {
             chunking: true,
             dsn: true,
             require_tls: true,
+            auth_plain: true,
+            auth_login: false,
         };
         assert_eq!(Capabilities::read(lines.into_iter(), true), expect);
+    }
+
+    #[test]
+    fn reads_the_mechanisms_of_auth() {
+        for (line, plain, login) in [
+            ("AUTH PLAIN LOGIN", true, true),
+            ("auth cram-md5 login", false, true),
+            ("AUTH=LOGIN PLAIN", true, true),
+            ("AUTH CRAM-MD5 XPLAIN PLAIN-CLIENTTOKEN", false, false),
+            ("AUTH", false, false),
+            ("AUTHPLAIN", false, false),
+        ] {
+            let offered = Capabilities::read([&b""[..], line.as_bytes()].into_iter(), false);
+            assert_eq!((offered.auth_plain, offered.auth_login), (plain, login), "{line}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ impl Session {
         let idle = self.expected.is_empty();
         let Some(active) = self.transactions.get_mut(index) else { return };
         let recipients = active.transaction.recipients.len();
-        if let Some(failure) = active.transaction.unsupported(&self.peer) {
+        if let Some(failure) = active.transaction.unsupported(&self.peer, &self.config) {
             active.refuse_all(&failure);
             return self.finish(index, None);
         }

@@ -1,9 +1,10 @@
 //! What a session is told before it begins.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How a session greets, whether it encrypts, how long it waits.
+/// How a session greets, whether it encrypts and logs in, how long it waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
     /// Our name in EHLO: a domain or an address literal.
@@ -12,20 +13,49 @@ pub struct ClientConfig {
     pub tls: TlsMode,
     /// Whether PIPELINING is used where it is offered.
     pub pipelining: bool,
+    /// How we log in. `None`: not at all; else no mail is sent before it succeeded.
+    pub login: Option<Arc<Login>>,
+    /// Whether we log in without TLS too: for peers on this machine.
+    pub login_in_clear: bool,
+    /// Whether mail of 8 bits is refused to a peer without 8BITMIME (RFC 6152). Otherwise its octets go as they are,
+    /// which nearly all such peers take.
+    pub bounce_8bit: bool,
+    /// Our own names: a peer that greets by one of them is ourselves, and mail to it would go round for ever. Empty
+    /// where mail may be sent to ourselves.
+    pub own_names: Arc<[Arc<str>]>,
     /// How long each answer may take.
     pub timeouts: Timeouts,
 }
 
 impl ClientConfig {
-    /// Opportunistic TLS, pipelining and the time-outs of RFC 5321.
+    /// Opportunistic TLS, pipelining, no log-in and the time-outs of RFC 5321.
     #[must_use]
     pub fn new(helo_name: impl Into<Arc<str>>) -> Self {
         Self {
             helo_name: helo_name.into(),
             tls: TlsMode::Opportunistic,
             pipelining: true,
+            login: None,
+            login_in_clear: false,
+            bounce_8bit: false,
+            own_names: Arc::default(),
             timeouts: Timeouts::default(),
         }
+    }
+}
+
+/// Who we are to the peer.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The name, without NUL.
+    pub username: String,
+    /// The secret, without NUL. In no debug text.
+    pub password: String,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("username", &self.username).finish_non_exhaustive()
     }
 }
 
@@ -39,6 +69,8 @@ pub enum TlsMode {
     Opportunistic,
     /// Always: without it no mail is sent.
     Required,
+    /// The connection is under TLS from its first octet (RFC 8314 3.3), so STARTTLS has no place.
+    Implicit,
 }
 
 /// How long each answer may take, from when it became the next one due. The defaults are the least that
@@ -47,7 +79,7 @@ pub enum TlsMode {
 pub struct Timeouts {
     /// The greeting after the connection is open: 5 minutes.
     pub greeting: Duration,
-    /// EHLO and HELO: 5 minutes.
+    /// EHLO, HELO and each step of AUTH: 5 minutes.
     pub ehlo: Duration,
     /// STARTTLS, and then the handshake: 2 minutes each.
     pub start_tls: Duration,

@@ -11,7 +11,9 @@ impl Session {
         match reply.class() {
             2 => {
                 let offered = Capabilities::read(reply.lines(), self.peer.tls);
-                self.greeted(offered);
+                if !self.meets_itself(reply) {
+                    self.greeted(offered);
+                }
             }
             4 => self.refused(reply),
             // RFC 5321 3.2: a server that knows no EHLO may know HELO.
@@ -27,14 +29,16 @@ impl Session {
         match reply.class() {
             2 => {
                 let offered = Capabilities { tls: self.peer.tls, ..Capabilities::default() };
-                self.greeted(offered);
+                if !self.meets_itself(reply) {
+                    self.greeted(offered);
+                }
             }
             4 | 5 => self.refused(reply),
             _ => self.break_off(Cause::Protocol(format!("the peer answers HELO with {}", reply.to_reply()))),
         }
     }
 
-    /// The peer is known: TLS first where it is to be, else ready.
+    /// The peer is known: TLS first where it is to be, else the log-in.
     fn greeted(&mut self, peer: Capabilities) {
         self.peer = peer;
         match self.config.tls {
@@ -42,7 +46,7 @@ impl Session {
                 self.send_start_tls()
             }
             TlsMode::Required if !self.peer.tls => self.without_tls("the peer does not offer STARTTLS"),
-            TlsMode::Off | TlsMode::Opportunistic | TlsMode::Required => self.ready(),
+            TlsMode::Off | TlsMode::Opportunistic | TlsMode::Required | TlsMode::Implicit => self.log_in(),
         }
     }
 

@@ -57,6 +57,7 @@
 //! # }
 //! ```
 
+mod auth;
 mod capabilities;
 mod commands;
 mod config;
@@ -72,7 +73,7 @@ mod tls;
 mod transaction;
 
 pub use capabilities::Capabilities;
-pub use config::{ClientConfig, Timeouts, TlsMode};
+pub use config::{ClientConfig, Login, Timeouts, TlsMode};
 pub use reply::MAX_REPLY;
 pub use session::{Event, Output, Session};
 pub use stuff::{Stuffed, stuff};

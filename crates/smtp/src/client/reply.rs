@@ -90,6 +90,12 @@ impl<'a> RawReply<'a> {
         self.code / 100
     }
 
+    /// The first word of its text: in a greeting and after EHLO the peer's name. Empty when there is none.
+    pub(super) fn first_word(&self) -> &'a [u8] {
+        let line = self.lines().next().unwrap_or_default();
+        line.split(|b| *b == b' ').next().unwrap_or_default()
+    }
+
     /// The texts of its lines, without code and line end.
     pub(super) fn lines(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.raw.split_inclusive(|b| *b == b'\n').map(|line| {
@@ -105,9 +111,8 @@ impl<'a> RawReply<'a> {
         for (i, line) in self.lines().enumerate() {
             let line = String::from_utf8_lossy(line);
             let (code, rest) = self.split_enhanced(line.trim());
-            if i == 0 {
-                enhanced = code;
-            } else {
+            enhanced = enhanced.or(code);
+            if i > 0 {
                 text.push('\n');
             }
             text.extend(rest.chars().map(|c| if c.is_control() { ' ' } else { c }));

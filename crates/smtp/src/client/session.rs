@@ -1,19 +1,21 @@
 //! The door of the session, and its control flow: which phase a reply belongs to, what may be sent now, how it ends.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use sluice_mail::{Cause, Failure, Reply, Stage};
 
+use super::auth::AuthStep;
 use super::reply::{RawReply, ReplyReader};
 use super::transaction::{Active, Step};
-use super::{Capabilities, ClientConfig, Transaction, TransactionId, TransactionResult};
+use super::{Capabilities, ClientConfig, TlsMode, Transaction, TransactionId, TransactionResult};
 
 /// Most transactions that a session holds: the one under way and the one after it.
 const MAX_TRANSACTIONS: usize = 2;
 
-/// What is to be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is to be written. Its debug text names no octets: they may be a password.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Output {
     /// These octets.
     Bytes(Vec<u8>),
@@ -22,10 +24,19 @@ pub enum Output {
     Content(TransactionId),
 }
 
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "Bytes({} octets)", bytes.len()),
+            Self::Content(id) => write!(f, "Content({id:?})"),
+        }
+    }
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The peer answered EHLO or HELO, and TLS is agreed where it is to be. Comes once.
+    /// The peer answered EHLO or HELO, and TLS is agreed and we are logged in where it is to be. Comes once.
     Ready(Capabilities),
     /// The TLS handshake is to be made now; its outcome goes to [`Session::handle_tls`].
     StartTls,
@@ -37,7 +48,6 @@ pub enum Event {
 }
 
 /// A client's session with one peer. How it is driven: [`crate::client`].
-#[derive(Debug)]
 pub struct Session {
     pub(super) config: ClientConfig,
     pub(super) phase: Phase,
@@ -65,6 +75,7 @@ pub(super) enum Phase {
     Helo,
     StartTls,
     Handshake,
+    Auth(AuthStep),
     Ready,
     Quit,
     Closed,
@@ -82,14 +93,21 @@ pub(super) enum Expect {
     EmptyDot,
 }
 
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("phase", &self.phase).field("expected", &self.expected).finish_non_exhaustive()
+    }
+}
+
 impl Session {
-    /// A session on a connection that was just opened.
+    /// A session on a connection that was just opened; for [`TlsMode::Implicit`], after its handshake.
     #[must_use]
     pub fn new(config: ClientConfig, now: Instant) -> Self {
+        let tls = config.tls == TlsMode::Implicit;
         let mut session = Self {
             config,
             phase: Phase::Greeting,
-            peer: Capabilities::default(),
+            peer: Capabilities { tls, ..Capabilities::default() },
             reader: ReplyReader::default(),
             out: Vec::new(),
             events: VecDeque::new(),
@@ -279,9 +297,18 @@ impl Session {
             Phase::Closed => {}
             Phase::Quit => self.close(None),
             Phase::Ready if self.transactions.is_empty() => self.close(None),
-            Phase::Greeting | Phase::Ehlo | Phase::Helo | Phase::StartTls | Phase::Handshake | Phase::Ready => {
+            // TLS 1.3 lets us believe in a handshake that the peer rejects: this is its failure, too.
+            Phase::Ehlo if self.peer.tls && self.config.tls != TlsMode::Implicit => {
+                self.phase = Phase::Handshake;
                 self.break_off(cause);
             }
+            Phase::Greeting
+            | Phase::Ehlo
+            | Phase::Helo
+            | Phase::StartTls
+            | Phase::Handshake
+            | Phase::Auth(_)
+            | Phase::Ready => self.break_off(cause),
         }
     }
 
@@ -292,13 +319,16 @@ impl Session {
             Phase::Quit => return self.close(None),
             // The peer takes its leave between two transactions.
             Phase::Ready if unwanted && reply.code == 421 => return self.close(None),
-            Phase::Greeting | Phase::Ehlo | Phase::Helo | Phase::StartTls | Phase::Ready if reply.code == 421 => {
+            Phase::Greeting | Phase::Ehlo | Phase::Helo | Phase::StartTls | Phase::Auth(_) | Phase::Ready
+                if reply.code == 421 =>
+            {
                 return self.break_off(Cause::Reply(reply.to_reply()));
             }
             Phase::Greeting => self.on_greeting(reply),
             Phase::Ehlo => self.on_ehlo(reply),
             Phase::Helo => self.on_helo(reply),
             Phase::StartTls => self.on_start_tls(reply),
+            Phase::Auth(step) => self.on_auth(step, reply),
             Phase::Ready => self.on_transaction_reply(reply),
             Phase::Handshake | Phase::Closed => {}
         }
@@ -318,6 +348,7 @@ impl Session {
             Phase::Greeting => Stage::Greeting,
             Phase::Ehlo | Phase::Helo => Stage::Ehlo,
             Phase::StartTls | Phase::Handshake => Stage::StartTls,
+            Phase::Auth(_) => Stage::Auth,
             Phase::Ready => self.transaction_stage(),
             Phase::Quit | Phase::Closed => Stage::Rset,
         }
@@ -339,7 +370,7 @@ impl Session {
         let timeouts = &self.config.timeouts;
         match self.phase {
             Phase::Greeting => Some(timeouts.greeting),
-            Phase::Ehlo | Phase::Helo => Some(timeouts.ehlo),
+            Phase::Ehlo | Phase::Helo | Phase::Auth(_) => Some(timeouts.ehlo),
             Phase::StartTls | Phase::Handshake => Some(timeouts.start_tls),
             Phase::Quit => Some(timeouts.quit),
             Phase::Closed => None,

@@ -36,7 +36,7 @@ impl Session {
                 self.phase = Phase::Handshake;
                 self.events.push_back(Event::StartTls);
             }
-            (4 | 5, TlsMode::Off | TlsMode::Opportunistic) => self.ready(),
+            (4 | 5, TlsMode::Off | TlsMode::Opportunistic | TlsMode::Implicit) => self.log_in(),
             (4 | 5, TlsMode::Required) => {
                 let words = format!("the peer refuses STARTTLS: {}", reply.to_reply());
                 self.without_tls(&words);

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use sluice_mail::{Address, BodyFlags, Cause, EnhancedCode, Failure, Reply, Stage};
 
-use super::Capabilities;
+use super::{Capabilities, ClientConfig};
 
 /// What is to be sent, without its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl Active {
 
 impl Transaction {
     /// What the peer lacks for this message, if anything.
-    pub(super) fn unsupported(&self, peer: &Capabilities) -> Option<Failure> {
+    pub(super) fn unsupported(&self, peer: &Capabilities, config: &ClientConfig) -> Option<Failure> {
         let lacks = |code, words: String| Some(Failure::new(Stage::Mail, Cause::Unsupported(code, words)));
         if self.needs_smtputf8() && !peer.smtputf8 {
             return lacks(EnhancedCode(5, 6, 7), "the peer does not offer SMTPUTF8, which this message needs".into());
@@ -134,6 +134,9 @@ impl Transaction {
                 EnhancedCode(5, 7, 30),
                 "the peer does not offer REQUIRETLS, which this message needs".into(),
             );
+        }
+        if self.flags.eight_bit && config.bounce_8bit && !peer.eight_bit_mime {
+            return lacks(EnhancedCode(5, 6, 3), "the peer does not offer 8BITMIME, which this message needs".into());
         }
         match peer.size {
             Some(limit) if limit > 0 && limit < u64::from(self.size) => lacks(

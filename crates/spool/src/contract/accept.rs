@@ -28,7 +28,14 @@ fn dress(envelope: &mut Envelope) {
         address: Address::parse("\"a b\"@example.org").expect("an address"),
         orcpt: text("rfc822;a+20b@example.org"),
         notify: text("SUCCESS,FAILURE"),
+        decided_in: 0,
         outcome: None,
+        trouble: Some(Trouble {
+            reply: Reply::new(450, EnhancedCode(4, 2, 1), "busy"),
+            is_peers: true,
+            mta: text("mx.example.org"),
+            at: START,
+        }),
     };
     envelope.recipients.push(marked);
     envelope.recipients.push(Recipient::new(Address::parse("üser@example.org").expect("an address")));
@@ -38,6 +45,8 @@ fn dress(envelope: &mut Envelope) {
     envelope.ret = text("HDRS");
     envelope.envid = text("QQ314159");
     envelope.pool = text("warm");
+    envelope.delay_notices = 2;
+    envelope.report_on = Some(id(77));
     envelope.flags = BodyFlags { eight_bit: true, smtputf8: true, require_tls: true };
 }
 

@@ -1,11 +1,12 @@
-//! Fates: read in order, each reader at its own pace.
+//! Fates and attempts: read in order, each reader at its own pace.
 
 use std::sync::Arc;
 
 use sluice_mail::QueueId;
 
+use super::settle::{DELAY, report};
 use super::*;
-use crate::Position;
+use crate::{Part, Position};
 
 /// Accepts and ends messages with these numbers, one after another.
 async fn end(engine: &impl Engine, numbers: std::ops::Range<u64>) {
@@ -18,9 +19,9 @@ async fn end(engine: &impl Engine, numbers: std::ops::Range<u64>) {
 
 /// The ids that `reader` reads next, and its place behind them.
 async fn read(engine: &impl Engine, reader: &str, max: usize) -> (Vec<QueueId>, Position) {
-    let fates = within(engine.read(reader, max)).await.expect("it can be read");
-    assert!(fates.fates.len() <= max);
-    (fates.fates.iter().map(|fate| fate.queue_id).collect(), fates.next)
+    let read = within(engine.read(reader, max)).await.expect("it can be read");
+    assert!(read.events.len() <= max);
+    (read.events.iter().map(|event| event.about().queue_id).collect(), read.next)
 }
 
 async fn commit(engine: &impl Engine, reader: &str, at: Position) {
@@ -40,9 +41,8 @@ pub(crate) async fn fates_are_read_in_order_and_whole<R: Rig>(rig: &R) {
         keep(&engine, mail(number, "example.org")).await;
         let work = take(&engine).await;
         let text = |text: &str| Some(Arc::from(text));
-        let fate = Fate {
-            campaign: text("spring"),
-            tag: text("letter 7"),
+        let mut fate = Fate {
+            report: Some(id(9)),
             attempt: AttemptInfo {
                 site: text("example"),
                 mx: text("mx.example.org"),
@@ -53,6 +53,7 @@ pub(crate) async fn fates_are_read_in_order_and_whole<R: Rig>(rig: &R) {
             },
             ..fate(&work.envelope, kind)
         };
+        (fate.about.campaign, fate.about.tag) = (text("spring"), text("letter 7"));
         settle(&engine, work.id, Decision::Done(Box::new(fate.clone()))).await;
         expected.push(fate);
     }
@@ -118,4 +119,91 @@ pub(crate) async fn a_commit_never_goes_back<R: Rig>(rig: &R) {
     commit(&engine, "one", early).await;
     let engine = restart(rig, engine).await;
     assert_eq!(read(&engine, "one", 100).await.0, ids(3..4));
+}
+
+/// What remains of `envelope`, with the attempt after which it waits.
+fn put_off(envelope: &Envelope) -> (Decision, Event) {
+    let attempt = Box::new(attempt(envelope, START.plus(DELAY)));
+    let remains = Part::Remaining { envelope: after_attempt(envelope), delay: DELAY };
+    (Decision::Wait(vec![Part::Attempt(attempt.clone()), remains]), Event::Attempt(attempt))
+}
+
+pub(crate) async fn attempts_are_told_in_order_and_before_the_fate<R: Rig>(rig: &R) {
+    let engine = open(rig).await;
+    let mut expected = Vec::new();
+    for number in 1..=2 {
+        keep(&engine, mail(number, "example.org")).await;
+    }
+    for _ in 0..3 {
+        for work in take_many(&engine, 2).await {
+            let (decision, event) = put_off(&work.envelope);
+            settle(&engine, work.id, decision).await;
+            expected.push(event);
+        }
+        advance(rig, &engine, DELAY);
+    }
+    let (first, second) = (take(&engine).await, take(&engine).await);
+    settle(&engine, first.id, done(&first.envelope)).await;
+    expected.push(Event::Fate(Box::new(fate(&first.envelope, FateKind::Delivered))));
+    // One frame may tell both: an attempt and how the envelope ended.
+    let (attempt, bounced) = (attempt(&second.envelope, START), fate(&second.envelope, FateKind::Bounced));
+    let (note, ..) = report(&second.envelope, 9, Some(bounced.clone()));
+    settle(&engine, second.id, Decision::Wait(vec![note, Part::Attempt(Box::new(attempt.clone()))])).await;
+    expected.extend([Event::Attempt(Box::new(attempt)), Event::Fate(Box::new(bounced))]);
+    assert_eq!(events(&engine, "one").await, expected);
+    assert_eq!(events(&engine, "one").await, []);
+    let engine = restart(rig, engine).await;
+    assert_eq!(events(&engine, "one").await, expected);
+    assert_eq!(state_of(&engine, id(2)).await, Some(State::Ended(Box::new(fate(&second.envelope, FateKind::Bounced)))));
+}
+
+pub(crate) async fn an_attempt_that_decides_nothing_is_not_told<R: Rig>(rig: &R) {
+    let engine = open(rig).await;
+    keep(&engine, mail(1, "example.org")).await;
+    let work = take(&engine).await;
+    let alone = Part::Attempt(Box::new(attempt(&work.envelope, START)));
+    settle(&engine, work.id, Decision::Wait(vec![alone])).await;
+    let again = take(&engine).await;
+    assert_eq!(again.envelope, work.envelope, "due again as it was");
+    assert_eq!(events(&engine, "one").await, []);
+}
+
+pub(crate) async fn a_partial_success_is_all_there_or_not_at_all<R: Rig>(rig: &R) {
+    let engine = open(rig).await;
+    keep(&engine, mail(1, "example.org")).await;
+    let work = take(&engine).await;
+    let (note, reported, body) = report(&work.envelope, 9, None);
+    let attempt = Attempt { report: Some(reported.queue_id), ..attempt(&work.envelope, START.plus(DELAY)) };
+    let remains = Part::Remaining { envelope: after_attempt(&work.envelope), delay: DELAY };
+    let parts = vec![Part::Attempt(Box::new(attempt.clone())), note, remains];
+    settle(&engine, work.id, Decision::Wait(parts)).await;
+    assert_eq!(counts(&engine), (1, 0, 1), "the report is due at once, the rest waits");
+    assert_eq!(events(&engine, "one").await, [Event::Attempt(Box::new(attempt.clone()))]);
+    let engine = restart(rig, engine).await;
+    assert_eq!(counts(&engine), (1, 0, 1));
+    assert_eq!(events(&engine, "again").await, [Event::Attempt(Box::new(attempt))]);
+    let told = take(&engine).await;
+    assert_eq!(told.envelope, *reported);
+    assert!(body_of(&engine, &told).await == body);
+    settle(&engine, told.id, done(&told.envelope)).await;
+    advance(rig, &engine, DELAY);
+    assert_eq!(take(&engine).await.envelope, *after_attempt(&work.envelope));
+}
+
+pub(crate) async fn each_reader_reads_attempts_once<R: Rig>(rig: &R) {
+    let engine = open(rig).await;
+    for number in 0..6 {
+        keep(&engine, mail(number, "example.org")).await;
+    }
+    for work in take_many(&engine, 6).await {
+        let (decision, _) = put_off(&work.envelope);
+        settle(&engine, work.id, decision).await;
+    }
+    let (first, next) = read(&engine, "one", 4).await;
+    assert_eq!(first, ids(0..4));
+    commit(&engine, "one", next).await;
+    assert_eq!(read(&engine, "two", 100).await.0, ids(0..6));
+    let engine = restart(rig, engine).await;
+    assert_eq!(read(&engine, "one", 100).await.0, ids(4..6));
+    assert_eq!(read(&engine, "two", 100).await.0, ids(0..6));
 }

@@ -136,7 +136,7 @@ pub(crate) async fn a_notification_is_settled_as_any_other<R: Rig>(rig: &R) {
     assert_eq!(work.envelope, *after_attempt(&report));
     assert!(body_of(&engine, &work).await == body);
     settle(&engine, work.id, done(&work.envelope)).await;
-    let ended: Vec<_> = fates(&engine, "all").await.iter().map(|fate| fate.queue_id).collect();
+    let ended: Vec<_> = fates(&engine, "all").await.iter().map(|fate| fate.about.queue_id).collect();
     assert_eq!(ended, [id(1), id(2)]);
     assert_eq!(counts(&engine), (0, 0, 0));
 }
@@ -224,7 +224,7 @@ pub(crate) async fn a_dropped_ticket_changes_nothing<R: Rig>(rig: &R) {
     let (first, second) = (take(&engine).await, take(&engine).await);
     drop(engine.settle(first.id, done(&first.envelope)));
     settle(&engine, second.id, done(&second.envelope)).await;
-    let ended: Vec<_> = fates(&engine, "all").await.iter().map(|fate| fate.queue_id).collect();
+    let ended: Vec<_> = fates(&engine, "all").await.iter().map(|fate| fate.about.queue_id).collect();
     assert_eq!(ended, [id(1), id(2)], "in the order of settling");
     let engine = restart(rig, engine).await;
     assert_only_new_mail_is_due(&engine, 3, "example.org").await;

@@ -34,6 +34,6 @@ impl Ended {
     /// The fates of those whose id `wanted` accepts, oldest first.
     pub(super) fn find(&self, wanted: impl Fn(QueueId) -> bool) -> Vec<Fate> {
         let found = self.ring.iter().filter(|(id, ..)| wanted(*id));
-        found.filter_map(|(_, kind, head)| record::fate_in(*kind, head).ok().flatten()).collect()
+        found.filter_map(|(_, kind, head)| record::fate_in(*kind, head)).collect()
     }
 }

@@ -14,7 +14,7 @@ use super::Disk;
 use super::index::Phase;
 use super::pump::Source;
 use super::queue::{Done, Effect, Entry, Rest};
-use super::record::{self, Note};
+use super::record::{self, Note, Told};
 use super::shared::Shared;
 use super::state::State;
 use crate::{
@@ -151,7 +151,7 @@ impl Disk {
 
     fn settle_fate(&self, work: WorkId, fate: &Fate) -> Ticket {
         let mut frame = record::fate(fate);
-        let queue_id = fate.queue_id;
+        let queue_id = fate.about.queue_id;
         self.decide(work, move |state, slot| {
             frame.subject = state.index.slot(slot).key;
             (frame, Effect::Fate { slot, queue_id })
@@ -164,23 +164,23 @@ impl Disk {
         let Some(slot) = state.outstanding(work) else { return unknown() };
         let key = state.index.slot(slot).key;
         drop(state);
-        let Parts { remains, notes, fate } = self.sort(parts, now);
+        let Parts { remains, notes, told } = self.sort(parts, now);
         if remains.is_none() && notes.is_empty() {
             // Nothing was decided.
             return self.put(work, |state, slot| state.schedule.put_back(&mut state.index, slot));
         }
-        let without = if fate.is_some() { Rest::Ends } else { Rest::Stays };
-        let (frame, ranges) = record::wait(key, remains.as_ref().map(|(e, due)| (&**e, *due)), &notes, fate.as_deref());
+        let without = if told.fate.is_some() { Rest::Ends } else { Rest::Stays };
+        let (frame, ranges) = record::wait(key, remains.as_ref().map(|(e, due)| (&**e, *due)), &notes, &told);
         let mut ranges = ranges.into_iter();
         let remains = remains.and_then(|(_, due)| Some(Rest::Remains(ranges.next()?, due)));
         let rest = remains.unwrap_or(without);
         let notes = notes.into_iter().zip(ranges).collect();
-        let fate = fate.map(|fate| fate.queue_id);
-        self.decide(work, move |_, slot| (frame, Effect::Wait { slot, rest, notes, fate }))
+        let (attempt, fate) = (told.attempt.is_some(), told.fate.map(|fate| fate.about.queue_id));
+        self.decide(work, move |_, slot| (frame, Effect::Wait { slot, rest, notes, attempt, fate }))
     }
 
     fn sort(&self, parts: Vec<Part>, now: UnixMs) -> Parts {
-        let mut sorted = Parts { remains: None, notes: Vec::new(), fate: None };
+        let mut sorted = Parts { remains: None, notes: Vec::new(), told: Told::default() };
         for part in parts {
             match part {
                 Part::Remaining { envelope, delay } => sorted.remains = Some((envelope, now.plus(delay))),
@@ -189,8 +189,9 @@ impl Disk {
                     let mut envelope = *envelope;
                     (envelope.size, envelope.body_crc) = (body.len() as u32, crc32c(&body));
                     sorted.notes.push(Note { key, envelope, body });
-                    sorted.fate = sorted.fate.or(fate);
+                    sorted.told.fate = sorted.told.fate.or(fate);
                 }
+                Part::Attempt(attempt) => sorted.told.attempt = Some(attempt),
             }
         }
         sorted
@@ -217,7 +218,7 @@ impl Disk {
 struct Parts {
     remains: Option<(Box<Envelope>, UnixMs)>,
     notes: Vec<Note>,
-    fate: Option<Box<Fate>>,
+    told: Told,
 }
 
 fn unknown() -> Ticket {

@@ -1,10 +1,10 @@
-//! Reading what ended, in log order, each reader with a position of its own.
+//! Reading what ended and what was attempted, in log order, each reader with a position of its own.
 
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use sluice_mail::Fate;
+use sluice_mail::Event;
 use tokio::sync::oneshot;
 
 use super::Disk;
@@ -15,10 +15,10 @@ use super::scan::{Bodies, ScanError, Scanner};
 use super::segment::{DATA_START, Segment};
 use super::shared::Shared;
 use super::state::{Cursor, State};
-use crate::{BodyError, FateLog, Fates, Position, SettleError};
+use crate::{BodyError, Events, FateLog, Position, SettleError};
 
 impl FateLog for Disk {
-    fn read(&self, reader: &str, max: usize) -> BoxFuture<'_, Result<Fates, BodyError>> {
+    fn read(&self, reader: &str, max: usize) -> BoxFuture<'_, Result<Events, BodyError>> {
         let (shared, reader) = (Arc::clone(&self.shared), reader.to_owned());
         let job = self.shared.jobs.run(move || read(&shared, &reader, max));
         async move { job.await.unwrap_or_else(|| Err(BodyError::Unreadable("the spool is closed".to_owned()))) }.boxed()
@@ -34,26 +34,26 @@ impl FateLog for Disk {
     }
 }
 
-/// A segment to look through for fates.
+/// A segment to look through for events.
 struct Part {
     segment: Segment,
     first_lsn: u64,
     end: u64,
     end_lsn: u64,
-    fates: bool,
+    has_events: bool,
 }
 
-fn read(shared: &Shared, reader: &str, max: usize) -> Result<Fates, BodyError> {
+fn read(shared: &Shared, reader: &str, max: usize) -> Result<Events, BodyError> {
     let mut cursor = start(&shared.state(), reader);
-    let mut fates = Vec::new();
-    while fates.len() < max {
+    let mut events = Vec::new();
+    while events.len() < max {
         let Some(part) = next_part(&shared.state(), &cursor) else { break };
         if part.segment.id() != cursor.segment {
             cursor = Cursor { segment: part.segment.id(), at: DATA_START, lsn: cursor.lsn.max(part.first_lsn) };
         }
-        let read = if part.fates { read_part(&part, &mut cursor, max, &mut fates) } else { Ok(()) };
+        let read = if part.has_events { read_part(&part, &mut cursor, max, &mut events) } else { Ok(()) };
         match read {
-            Ok(()) if fates.len() < max => (cursor.at, cursor.lsn) = (part.end, cursor.lsn.max(part.end_lsn)),
+            Ok(()) if events.len() < max => (cursor.at, cursor.lsn) = (part.end, cursor.lsn.max(part.end_lsn)),
             Ok(()) => {}
             // Given up while it was read: go on with the next one.
             Err(_) if shared.state().index.segment(part.segment.id()).is_none() => {}
@@ -61,10 +61,10 @@ fn read(shared: &Shared, reader: &str, max: usize) -> Result<Fates, BodyError> {
         }
     }
     shared.state().cursors.insert(reader.to_owned(), cursor);
-    Ok(Fates { fates, next: Position(cursor.lsn) })
+    Ok(Events { events, next: Position(cursor.lsn) })
 }
 
-/// Where the reader goes on: after what it read last, else at its committed position, else at the oldest fate.
+/// Where the reader goes on: after what it read last, else at its committed position, else at the oldest event.
 fn start(state: &State, reader: &str) -> Cursor {
     let committed = state.readers.get(reader).copied().unwrap_or(0);
     match state.cursors.get(reader) {
@@ -82,13 +82,13 @@ fn next_part(state: &State, cursor: &Cursor) -> Option<Part> {
         first_lsn: info.first_lsn,
         end: info.end,
         end_lsn: info.end_lsn,
-        fates: info.last_fate.is_some_and(|last| last >= cursor.lsn),
+        has_events: info.last_event.is_some_and(|last| last >= cursor.lsn),
     })
 }
 
-fn read_part(part: &Part, cursor: &mut Cursor, max: usize, fates: &mut Vec<Fate>) -> Result<(), String> {
+fn read_part(part: &Part, cursor: &mut Cursor, max: usize, events: &mut Vec<Event>) -> Result<(), String> {
     let mut scanner = Scanner::new(&part.segment, cursor.at, part.end, Bodies::Skip);
-    while fates.len() < max {
+    while events.len() < max {
         let view = match scanner.next() {
             Ok(Some(view)) => view,
             Ok(None) => break,
@@ -99,7 +99,7 @@ fn read_part(part: &Part, cursor: &mut Cursor, max: usize, fates: &mut Vec<Fate>
         let next = (view.at + view.header.frame_len(), view.header.lsn + 1);
         if view.header.lsn >= cursor.lsn && matches!(view.kind, Kind::Fate | Kind::Wait) {
             let head = frame::head(view.meta).unwrap_or_default();
-            fates.extend(record::fate_in(view.kind, head)?);
+            events.extend(record::events_in(view.kind, head)?);
         }
         (cursor.at, cursor.lsn) = (next.0, cursor.lsn.max(next.1));
     }

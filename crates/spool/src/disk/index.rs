@@ -111,8 +111,8 @@ pub(super) struct SegmentInfo {
     pub(super) live_bytes: u64,
     /// Segments with envelopes that a frame here ended or moved: while such a segment exists, that must be known.
     pub(super) ended_in: BTreeSet<u32>,
-    /// LSN of its last frame with a fate.
-    pub(super) last_fate: Option<u64>,
+    /// LSN of its last frame that tells readers something: a fate or an attempt.
+    pub(super) last_event: Option<u64>,
 }
 
 impl SegmentInfo {
@@ -128,7 +128,7 @@ impl SegmentInfo {
             metas: 0,
             live_bytes: 0,
             ended_in: BTreeSet::new(),
-            last_fate: None,
+            last_event: None,
         }
     }
 

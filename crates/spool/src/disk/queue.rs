@@ -18,13 +18,14 @@ pub(super) enum Effect {
     Enqueue { envelopes: Vec<Envelope>, first_key: u64, ranges: Vec<Range>, body_crc: u32 },
     /// The envelope in the slot ended.
     Fate { slot: u32, queue_id: QueueId },
-    /// The envelope in the slot waits again, or ended; notifications are new envelopes.
-    Wait { slot: u32, rest: Rest, notes: Vec<(Note, Range)>, fate: Option<QueueId> },
+    /// The envelope in the slot waits again, or ended; notifications are new envelopes; `attempt`: one is told, `fate`: so
+    /// is how it ended.
+    Wait { slot: u32, rest: Rest, notes: Vec<(Note, Range)>, attempt: bool, fate: Option<QueueId> },
     /// A waiting record was copied.
     WaitCopied { slot: u32, range: Range },
     /// Envelopes got a new home.
     Moved { slots: Vec<(u32, Range)> },
-    /// A reader of fates has come so far.
+    /// A reader of events has come so far.
     Reader { name: String, position: u64 },
     /// The segment is given up.
     Retire { segment: u32 },

@@ -2,8 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 use prost::Message;
-use sluice_mail::{Envelope, Fate, UnixMs};
-use sluice_proto::record;
+use sluice_mail::{Attempt, Envelope, Event, Fate, UnixMs};
+use sluice_proto::{ConvertError, record};
 
 use super::frame::{Builder, Frame, Kind, Range};
 
@@ -16,6 +16,13 @@ pub(super) struct Note {
     pub(super) key: u64,
     pub(super) envelope: Envelope,
     pub(super) body: Bytes,
+}
+
+/// The events that a wait frame tells.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told {
+    pub(super) attempt: Option<Box<Attempt>>,
+    pub(super) fate: Option<Box<Fate>>,
 }
 
 /// All envelopes of a message; keys from `first_key` on.
@@ -31,11 +38,15 @@ pub(super) fn fate(fate: &Fate) -> Frame {
     Builder::new(Kind::Fate, 0, &record::Fate::from(fate)).finish(Bytes::new(), None)
 }
 
-/// What remains of the envelope `key`, with its due time, and notifications.
-pub(super) fn wait(key: u64, remains: Option<(&Envelope, UnixMs)>, notes: &[Note], fate: Option<&Fate>) -> Built {
-    let body_lens = notes.iter().map(|note| note.body.len() as u32).collect();
-    let ends = remains.is_none() && fate.is_some();
-    let head = record::WaitHead { remains: remains.is_some(), fate: fate.map(Into::into), body_lens, ends };
+/// What remains of the envelope `key`, with its due time, notifications, and what is told of it.
+pub(super) fn wait(key: u64, remains: Option<(&Envelope, UnixMs)>, notes: &[Note], told: &Told) -> Built {
+    let head = record::WaitHead {
+        remains: remains.is_some(),
+        fate: told.fate.as_deref().map(Into::into),
+        body_lens: notes.iter().map(|note| note.body.len() as u32).collect(),
+        ends: remains.is_none() && told.fate.is_some(),
+        attempt: told.attempt.as_deref().map(Into::into),
+    };
     let mut builder = Builder::new(Kind::Wait, key, &head);
     let mut ranges = Vec::with_capacity(notes.len() + 1);
     ranges.extend(remains.map(|(envelope, due)| builder.record(&kept(key, due, envelope))));
@@ -56,7 +67,7 @@ pub(super) fn wait(key: u64, remains: Option<(&Envelope, UnixMs)>, notes: &[Note
 
 /// A waiting record as it is, for a segment that is given up.
 pub(super) fn wait_copy(kept: &record::Kept) -> Built {
-    let head = record::WaitHead { remains: true, fate: None, body_lens: Vec::new(), ends: false };
+    let head = record::WaitHead { remains: true, ..record::WaitHead::default() };
     let mut builder = Builder::new(Kind::Wait, kept.key, &head);
     let range = builder.record(kept);
     (builder.finish(Bytes::new(), None), vec![range])
@@ -101,15 +112,30 @@ pub(super) fn envelope(bytes: &[u8], key: u64) -> Result<Envelope, String> {
         return Err(format!("the record is of envelope {}, not {key}", kept.key));
     }
     let envelope = kept.envelope.ok_or("the record holds no envelope")?;
-    envelope.try_into().map_err(|e: sluice_proto::ConvertError| e.to_string())
+    envelope.try_into().map_err(|e: ConvertError| e.to_string())
 }
 
-/// The fate in the head of a frame, if there is one.
-pub(super) fn fate_in(kind: Kind, head: &[u8]) -> Result<Option<Fate>, String> {
-    let fate = match kind {
-        Kind::Fate => Some(record::Fate::decode(head).map_err(|e| e.to_string())?),
-        Kind::Wait => record::WaitHead::decode(head).map_err(|e| e.to_string())?.fate,
-        Kind::Enqueue | Kind::Moved | Kind::Checkpoint | Kind::Reader | Kind::Retire | Kind::Gone => None,
+/// The events in the head of a frame, in order.
+pub(super) fn events_in(kind: Kind, head: &[u8]) -> Result<impl Iterator<Item = Event>, String> {
+    let (attempt, fate) = match kind {
+        Kind::Fate => (None, Some(record::Fate::decode(head).map_err(|e| e.to_string())?)),
+        Kind::Wait => {
+            let head = record::WaitHead::decode(head).map_err(|e| e.to_string())?;
+            (head.attempt, head.fate)
+        }
+        Kind::Enqueue | Kind::Moved | Kind::Checkpoint | Kind::Reader | Kind::Retire | Kind::Gone => (None, None),
     };
-    fate.map(|fate| fate.try_into().map_err(|e: sluice_proto::ConvertError| e.to_string())).transpose()
+    let attempt = attempt.map(Attempt::try_from).transpose().map_err(|e| e.to_string())?;
+    let fate = fate.map(Fate::try_from).transpose().map_err(|e| e.to_string())?;
+    let attempt = attempt.map(|attempt| Event::Attempt(Box::new(attempt)));
+    Ok(attempt.into_iter().chain(fate.map(|fate| Event::Fate(Box::new(fate)))))
+}
+
+/// The fate among the events in the head of a frame.
+pub(super) fn fate_in(kind: Kind, head: &[u8]) -> Option<Fate> {
+    let is_fate = |event| match event {
+        Event::Fate(fate) => Some(*fate),
+        Event::Attempt(_) => None,
+    };
+    events_in(kind, head).ok()?.find_map(is_fate)
 }

@@ -108,7 +108,7 @@ impl Replay {
     }
 
     fn wait(&mut self, view: &View<'_>, place: Place, head: &[u8]) -> Option<()> {
-        let head = record::WaitHead::decode(head).ok()?;
+        let head = record::WaitIndex::decode(head).ok()?;
         let mut records = frame::records(view.meta);
         if head.remains {
             let (range, bytes) = records.next()?;
@@ -126,6 +126,9 @@ impl Replay {
             let kept = record::KeptIndex::decode(bytes).ok()?;
             self.insert(kept, place.record(range), place.loc(body_at, len), 1)?;
             body_at += len;
+        }
+        if head.attempt.is_some() {
+            self.event(view, place.segment);
         }
         match head.fate {
             Some(fate) => self.fate(&fate.queue_id, view, place.segment),
@@ -163,10 +166,14 @@ impl Replay {
     fn fate(&mut self, queue_id: &[u8], view: &View<'_>, id: u32) -> Option<()> {
         let queue_id = QueueId::from_bytes(queue_id.try_into().ok()?);
         self.ended.push(queue_id, view.kind, view.meta);
-        if let Some(info) = self.index.segments.get_mut(&id) {
-            info.last_fate = Some(view.header.lsn);
-        }
+        self.event(view, id);
         Some(())
+    }
+
+    fn event(&mut self, view: &View<'_>, id: u32) {
+        if let Some(info) = self.index.segments.get_mut(&id) {
+            info.last_event = Some(view.header.lsn);
+        }
     }
 
     fn slot(&self, key: u64) -> Option<u32> {

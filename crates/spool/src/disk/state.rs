@@ -1,5 +1,5 @@
 //! Everything that is held in memory, behind one lock: what is known of envelopes, when they are due, what is at
-//! hand of them, what ended lately, how far readers of fates are.
+//! hand of them, what ended lately, how far readers of events are.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -16,7 +16,7 @@ use super::schedule::Schedule;
 use super::warm::Warm;
 use crate::{ShardEvent, Work, WorkId};
 
-/// Where a reader of fates goes on.
+/// Where a reader of events goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cursor {
     pub(super) lsn: u64,
@@ -38,7 +38,7 @@ pub(super) struct State {
     pub(super) schedule: Schedule,
     pub(super) warm: Warm,
     pub(super) ended: Ended,
-    /// Durable positions of registered readers of fates.
+    /// Durable positions of registered readers of events.
     pub(super) readers: BTreeMap<String, u64>,
     /// What each reader of this run read last.
     pub(super) cursors: HashMap<String, Cursor>,
@@ -112,9 +112,12 @@ impl State {
                 self.index.remove(slot, place.segment);
                 self.fate(place, entry, queue_id);
             }
-            Effect::Wait { slot, rest, notes, fate } => {
+            Effect::Wait { slot, rest, notes, attempt, fate } => {
                 self.wait(place, slot, rest, now);
                 self.arrive_notes(place, head_len, notes, now);
+                if attempt {
+                    self.event(place);
+                }
                 if let Some(queue_id) = fate {
                     self.fate(place, entry, queue_id);
                 }
@@ -196,8 +199,13 @@ impl State {
     fn fate(&mut self, place: Place, entry: &mut Entry, queue_id: QueueId) {
         let head = std::mem::take(&mut entry.frame.head);
         self.ended.push(queue_id, entry.frame.kind, head.get(HEADER..).unwrap_or_default());
+        self.event(place);
+    }
+
+    /// The frame tells something to the readers of events.
+    fn event(&mut self, place: Place) {
         if let Some(info) = self.index.segments.get_mut(&place.segment) {
-            info.last_fate = Some(place.lsn);
+            info.last_event = Some(place.lsn);
         }
     }
 

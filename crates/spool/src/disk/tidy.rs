@@ -15,7 +15,7 @@ use bytes::Bytes;
 use crc32c::crc32c;
 use prost::Message;
 use sluice_mail::UnixMs;
-use sluice_proto::record::Kept;
+use sluice_proto::record::{Kept, WaitIndex};
 
 use super::frame::{self, Frame, HEADER, Header, Kind};
 use super::index::{Index, Loc, Phase, SegmentInfo};
@@ -107,13 +107,13 @@ impl<'a> Tidier<'a> {
         }
     }
 
-    /// Whether every reader of fates has passed the segment, or had its time.
+    /// Whether every reader of events has passed the segment, or had its time.
     fn is_read(&self, state: &State, info: &SegmentInfo, now: UnixMs) -> bool {
-        let Some(last) = info.last_fate else { return true };
+        let Some(last) = info.last_event else { return true };
         let Some((name, _)) = state.readers.iter().find(|(_, position)| **position <= last) else { return true };
         let overdue = info.sealed.is_some_and(|sealed| now.since(sealed) >= self.shared.config.fate_retention);
         if overdue {
-            tracing::warn!(reader = %name, segment = info.segment.id(), "fates are given up unread after their time");
+            tracing::warn!(reader = %name, segment = info.segment.id(), "events are given up unread after their time");
         }
         overdue
     }
@@ -270,7 +270,7 @@ impl Copy<'_, '_> {
 
     fn wait(&mut self, at: u64, body_at: u64, meta: &[u8]) -> Result<(), String> {
         let head = frame::head(meta).unwrap_or_default();
-        let head = sluice_proto::record::WaitHead::decode(head).map_err(|e| e.to_string())?;
+        let head = WaitIndex::decode(head).map_err(|e| e.to_string())?;
         if head.remains
             && let Some((range, bytes)) = frame::records(meta).next()
             && let Some(slot) = self.waiting.get(&(at as u32 + range.at))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sluice_daemon::SystemClock;
 use sluice_mail::{Address, BodyFlags, Clock, Domain, Envelope, Fate, Host, Lane, QueueId, Recipient};
-use sluice_route::{FixedRoute, FixedRoutes, RelayHost, Routes, TlsPolicy};
+use sluice_route::{FixedRoute, FixedRoutes, RelayHost, Routes};
 use sluice_spool::memory::Memory;
 use sluice_spool::{Directive, Entry, FateLog, NewMessage, QueueView, Selector, ShardSource, Spool, State};
 use tokio::sync::watch;
@@ -40,10 +40,9 @@ impl Bench {
         between: Box<Between>,
     ) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let fixed = |(domain, hosts): &(&str, &[SocketAddr])| FixedRoute {
-            domain: Some(Domain::parse(domain).unwrap()),
-            hosts: hosts.iter().map(|address| RelayHost::at(*address)).collect(),
-            tls: TlsPolicy::Opportunistic,
+        let fixed = |(domain, hosts): &(&str, &[SocketAddr])| {
+            let hosts = hosts.iter().map(|address| RelayHost::at(*address)).collect();
+            FixedRoute::new(Some(Domain::parse(domain).unwrap()), hosts)
         };
         let routes = FixedRoutes::new(routes.iter().map(fixed).collect(), None, clock.clone());
         Self::over(Arc::new(routes), change, between)

@@ -65,7 +65,7 @@ fn group(recipients: Vec<RcptCommand>) -> Vec<(Host, Vec<Recipient>)> {
 }
 
 fn recipient(command: RcptCommand) -> Recipient {
-    Recipient { address: command.address, orcpt: command.orcpt, notify: command.notify, outcome: None }
+    Recipient { orcpt: command.orcpt, notify: command.notify, ..Recipient::new(command.address) }
 }
 
 /// An envelope without recipients.
@@ -93,5 +93,7 @@ fn template(mail: MailCommand, common: &Common<'_>, facts: &Facts<'_>) -> Envelo
         body_crc: crc32c::crc32c(common.body),
         attempts: 0,
         last_reply: None,
+        delay_notices: 0,
+        report_on: None,
     }
 }

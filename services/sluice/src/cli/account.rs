@@ -1,28 +1,45 @@
 //! `sluice account`: who may send.
 
+mod rules;
+mod set;
+mod show;
+
 use std::io::{BufRead, Read};
 use std::path::Path;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sluice_mail::{Address, Domain, Lane};
 use sluice_proto::control as api;
 
 use super::client::{self, PAGE, answer};
-use super::format::count;
-use super::table::{Align, Table};
 use super::{CliError, Terminal};
+use rules::{ReturnArgs, lane};
+use set::SetArgs;
+use show::{table, to_json, write_block};
 
 /// Longest line that is read as a password in octets; the server says what is too long for it.
 const PASSWORD_LINE_MAX: u64 = 4096;
+
+const ADD_EXAMPLES: &str = "\
+Examples:
+  sluice account add shop --domain shop.example
+  sluice account add news --domain news.example --lane bulk --dsn off --bounce-after 1d
+  sluice account add app --address app@example.org --retry-after 1m,5m,15m,1h --password-stdin <password.txt";
 
 /// What is to be done with accounts.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Make an account; its password is shown once, unless it is given
+    #[command(visible_alias = "create", after_help = ADD_EXAMPLES)]
     Add(Box<AddArgs>),
-    /// Show all accounts
+    /// Change what an account may do; what is not named stays as it is
+    #[command(after_help = set::EXAMPLES)]
+    Set(Box<SetArgs>),
+    /// Show all accounts, one in a line
     List(ListArgs),
+    /// Show everything about an account
+    Show(ShowArgs),
     /// Take an account away; mail that it has submitted is still delivered
     Remove(NameArgs),
     /// Replace an account's password; the old one ends at once
@@ -64,11 +81,22 @@ pub(crate) struct AddArgs {
     #[arg(long)]
     show_client_address: bool,
     #[command(flatten)]
+    returns: ReturnArgs,
+    #[command(flatten)]
     password: PasswordSource,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// Name of the account
+    name: String,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -99,10 +127,22 @@ struct PasswordSource {
     password_stdin: bool,
 }
 
+impl Command {
+    /// The mistake of a command line that asks for no change at all.
+    pub(super) fn changes_nothing(&self) -> bool {
+        match self {
+            Self::Set(args) => args.is_empty(),
+            Self::Add(_) | Self::List(_) | Self::Show(_) | Self::Remove(_) | Self::SetPassword(_) => false,
+        }
+    }
+}
+
 /// Does `command` on the server at `socket`.
 pub(super) async fn run(command: Command, socket: &Path, terminal: &mut Terminal<'_>) -> Result<(), CliError> {
     match command {
         Command::Add(args) => add(*args, socket, terminal).await,
+        Command::Set(args) => set::set(*args, socket, terminal).await,
+        Command::Show(args) => show(&args, socket, terminal).await,
         Command::List(args) => list(&args, socket, terminal).await,
         Command::Remove(args) => remove(args, socket, terminal).await,
         Command::SetPassword(args) => set_password(args, socket, terminal).await,
@@ -123,7 +163,8 @@ async fn add(args: AddArgs, socket: &Path, terminal: &mut Terminal<'_>) -> Resul
     if silent {
         writeln!(
             terminal.stdout,
-            "It may not send yet: it has no domain and no address. Remove it, and add it with --domain."
+            "It may not send yet: it has no domain and no address. `sluice account set {login} --add-domain DOMAIN` \
+             gives it one."
         )?;
     }
     password.show(&login, terminal)
@@ -138,6 +179,16 @@ async fn list(args: &ListArgs, socket: &Path, terminal: &mut Terminal<'_>) -> Re
         writeln!(terminal.stdout, "There is no account. Make one with `sluice account add NAME --domain DOMAIN`.")?;
     } else {
         table(&accounts).write(terminal.stdout)?;
+    }
+    Ok(())
+}
+
+async fn show(args: &ShowArgs, socket: &Path, terminal: &mut Terminal<'_>) -> Result<(), CliError> {
+    let request = api::GetAccountRequest { name: resource(&args.name) };
+    let account = answer(client::accounts(socket).await?.get_account(request)).await?;
+    match args.json {
+        true => writeln!(terminal.stdout, "{}", to_json(&account))?,
+        false => write_block(&account, terminal.stdout)?,
     }
     Ok(())
 }
@@ -185,10 +236,6 @@ fn id(account: &api::Account) -> &str {
     account.name.strip_prefix("accounts/").unwrap_or(&account.name)
 }
 
-fn lane(text: &str) -> Result<Lane, &'static str> {
-    Lane::parse(text).ok_or("expected transactional or bulk")
-}
-
 /// A password on its way to the server. Without `Debug`, so that it is in no log.
 struct Password {
     text: String,
@@ -228,7 +275,7 @@ impl AddArgs {
     fn account(self) -> api::Account {
         let domain = |exact| move |domain: Domain| api::SenderDomain { domain: domain.to_string(), exact };
         let domains = self.domains.into_iter().map(domain(false));
-        api::Account {
+        let mut account = api::Account {
             sender_domains: domains.chain(self.exact_domains.into_iter().map(domain(true))).collect(),
             sender_addresses: self.addresses.iter().map(Address::to_string).collect(),
             lanes: self.lanes.iter().map(Lane::to_string).collect(),
@@ -239,61 +286,10 @@ impl AddArgs {
             allow_long_lines: self.allow_long_lines,
             show_client_address: self.show_client_address,
             ..api::Account::default()
-        }
+        };
+        self.returns.put(&mut account);
+        account
     }
-}
-
-fn table(accounts: &[api::Account]) -> Table<8> {
-    let mut table = Table::new([
-        ("ACCOUNT", Align::Left),
-        ("SENDS FROM", Align::Left),
-        ("LANES", Align::Left),
-        ("POOLS", Align::Left),
-        ("MESSAGES/MIN", Align::Right),
-        ("RECIPIENTS/MIN", Align::Right),
-        ("SESSIONS", Align::Right),
-        ("ALLOWED BESIDES", Align::Left),
-    ]);
-    let limit = |n: u32| if n == 0 { String::new() } else { count(n.into()) };
-    for account in accounts {
-        let besides = [(account.allow_long_lines, "long lines"), (account.show_client_address, "client address shown")];
-        let besides: Vec<_> = besides.into_iter().filter_map(|(on, words)| on.then_some(words)).collect();
-        let lanes = if account.lanes.is_empty() { Lane::default().to_string() } else { account.lanes.join(", ") };
-        table.row([
-            id(account).to_owned(),
-            senders(account),
-            lanes,
-            account.pools.join(", "),
-            limit(account.max_messages_per_minute),
-            limit(account.max_recipients_per_minute),
-            limit(account.max_sessions),
-            besides.join(", "),
-        ]);
-    }
-    table
-}
-
-fn senders(account: &api::Account) -> String {
-    let domain = |s: &api::SenderDomain| if s.exact { format!("{} (exactly)", s.domain) } else { s.domain.clone() };
-    let domains = account.sender_domains.iter().map(domain);
-    domains.chain(account.sender_addresses.iter().cloned()).collect::<Vec<_>>().join(", ")
-}
-
-fn to_json(account: &api::Account) -> Value {
-    let domain = |s: &api::SenderDomain| json!({ "domain": s.domain, "exact": s.exact });
-    json!({
-        "name": id(account),
-        "logins": account.credentials,
-        "sender_domains": account.sender_domains.iter().map(domain).collect::<Vec<_>>(),
-        "sender_addresses": account.sender_addresses,
-        "lanes": account.lanes,
-        "pools": account.pools,
-        "max_messages_per_minute": account.max_messages_per_minute,
-        "max_recipients_per_minute": account.max_recipients_per_minute,
-        "max_sessions": account.max_sessions,
-        "allow_long_lines": account.allow_long_lines,
-        "show_client_address": account.show_client_address,
-    })
 }
 
 #[cfg(test)]
@@ -319,28 +315,5 @@ mod tests {
     fn a_password_is_made_when_none_is_given() {
         let made = PasswordSource { password_stdin: false }.take(&mut &b"unread"[..]).ok().unwrap();
         assert!(made.made && made.text.len() >= 20);
-    }
-
-    #[test]
-    fn the_table_says_who_may_send_as_whom() {
-        let account = api::Account {
-            name: "accounts/shop".into(),
-            credentials: vec!["shop".into()],
-            sender_domains: vec![
-                api::SenderDomain { domain: "a.example".into(), exact: false },
-                api::SenderDomain { domain: "b.example".into(), exact: true },
-            ],
-            sender_addresses: vec!["me@c.example".into()],
-            max_messages_per_minute: 1200,
-            allow_long_lines: true,
-            ..api::Account::default()
-        };
-        let mut out = Vec::new();
-        table(&[account]).write(&mut out).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        let row = text.lines().nth(1).unwrap();
-        let words: Vec<_> = row.split("  ").map(str::trim).filter(|w| !w.is_empty()).collect();
-        let senders = "a.example, b.example (exactly), me@c.example";
-        assert_eq!(words, ["shop", senders, "transactional", "-", "1,200", "-", "-", "long lines"], "{text}");
     }
 }

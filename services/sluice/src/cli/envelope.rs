@@ -53,7 +53,7 @@ pub(super) fn write_block(envelope: &api::QueuedEnvelope, now: UnixMs, out: &mut
         writeln!(out, "  {name:<9} {}", harmless(&value))?;
     }
     for recipient in &envelope.recipients {
-        writeln!(out, "  {:<9} {}", "recipient", harmless(&recipient_line(recipient)))?;
+        writeln!(out, "  {:<9} {}", "recipient", harmless(&recipient_line(recipient, now)))?;
     }
     Ok(())
 }
@@ -77,24 +77,43 @@ fn facts(envelope: &api::QueuedEnvelope, now: UnixMs) -> Vec<(&'static str, Stri
         let expires = UnixMs(envelope.expires_ms);
         facts.push(("given up", format!("{} ({}), unless it is delivered before", utc(expires), until(expires, now))));
     }
+    let about = |link: &str, id: &str| if id.is_empty() { String::new() } else { format!("{link} {id}") };
+    let warned = match envelope.delay_notices {
+        0 => String::new(),
+        n => format!("the sender was told of the delay ({})", counted(n.into(), "time")),
+    };
+    facts.push(("warned", warned));
+    facts.push(("report", about("report on", &envelope.report_on)));
+    facts.push(("report", about("reported to sender in", &envelope.report)));
     facts.retain(|(_, value)| !value.is_empty());
     facts
 }
 
-fn recipient_line(recipient: &api::RecipientState) -> String {
-    let state = match recipient.state.as_str() {
-        "" | "open" => "not yet delivered",
-        state => state,
+fn recipient_line(recipient: &api::RecipientState, now: UnixMs) -> String {
+    let line = match recipient.state.as_str() {
+        "" | "open" => format!("{}: not yet delivered", recipient.address),
+        state => return with(&format!("{}: {state}", recipient.address), ": ", &recipient.reply),
     };
-    with(&format!("{}: {state}", recipient.address), ": ", &recipient.reply)
+    let Some(trouble) = &recipient.trouble else { return line };
+    let link = if trouble.is_peers { "said by " } else { "speaking to " };
+    let whom = if trouble.mta.is_empty() { String::new() } else { format!("{link}{} ", trouble.mta) };
+    format!("{line}: {} ({whom}{})", trouble.reply, ago(UnixMs(trouble.at_ms), now))
 }
 
 /// An envelope for programs: names as in the API, `null` for what there is not.
 pub(super) fn to_json(envelope: &api::QueuedEnvelope) -> Value {
     let text = |text: &str| if text.is_empty() { Value::Null } else { Value::from(text) };
     let time = |ms: u64| if ms == 0 { Value::Null } else { Value::from(ms) };
-    let recipient =
-        |r: &api::RecipientState| json!({ "address": r.address, "state": r.state, "reply": text(&r.reply) });
+    let trouble = |t: &api::Trouble| json!({ "reply": text(&t.reply), "is_peers": t.is_peers, "mta": text(&t.mta), "at_ms": time(t.at_ms) });
+    let recipient = |r: &api::RecipientState| {
+        json!({
+            "address": r.address,
+            "state": r.state,
+            "reply": text(&r.reply),
+            "trouble": r.trouble.as_ref().map(trouble),
+            "decided_in": r.decided_in,
+        })
+    };
     json!({
         "queue_id": envelope.queue_id,
         "state": envelope.state,
@@ -113,6 +132,9 @@ pub(super) fn to_json(envelope: &api::QueuedEnvelope) -> Value {
         "ended_ms": time(envelope.ended_ms),
         "last_reply": text(&envelope.last_reply),
         "peer": text(&envelope.peer),
+        "report": text(&envelope.report),
+        "report_on": text(&envelope.report_on),
+        "delay_notices": envelope.delay_notices,
     })
 }
 
@@ -140,11 +162,13 @@ mod tests {
             last_reply: last_reply.into(),
             peer: if ended { "mx.one.example [192.0.2.1]:25".into() } else { String::new() },
             recipients: vec![
-                api::RecipientState { address: "a@one.example".into(), state: "open".into(), reply: String::new() },
+                api::RecipientState { address: "a@one.example".into(), state: "open".into(), ..Default::default() },
                 api::RecipientState {
                     address: "b@one.example".into(),
                     state: "delivered".into(),
                     reply: "250 2.0.0 Ok".into(),
+                    decided_in: 2,
+                    ..Default::default()
                 },
             ],
             ..api::QueuedEnvelope::default()
@@ -215,5 +239,44 @@ mod tests {
         assert_eq!((&value["last_reply"], &value["ended_ms"]), (&Value::Null, &Value::Null));
         assert_eq!((&value["due_ms"], &value["state"]), (&json!(NOW.0 + 252_000), &json!("waiting")));
         assert_eq!(value["recipients"][1]["reply"], "250 2.0.0 Ok");
+    }
+
+    #[test]
+    fn a_recipient_tells_why_it_waits() {
+        let trouble = |is_peers: bool, mta: &str| {
+            let reply = "450 4.2.1 busy".into();
+            Some(api::Trouble { reply, is_peers, mta: mta.into(), at_ms: NOW.0 - 252_000 })
+        };
+        for (trouble, words) in [
+            (None, "a@one.example: not yet delivered"),
+            (
+                trouble(true, "mx.one.example"),
+                "a@one.example: not yet delivered: 450 4.2.1 busy (said by mx.one.example 4 min 12 s ago)",
+            ),
+            (
+                trouble(false, "[192.0.2.1]"),
+                "a@one.example: not yet delivered: 450 4.2.1 busy (speaking to [192.0.2.1] 4 min 12 s ago)",
+            ),
+            (trouble(false, ""), "a@one.example: not yet delivered: 450 4.2.1 busy (4 min 12 s ago)"),
+        ] {
+            let recipient = api::RecipientState { trouble, ..envelope("waiting", "").recipients[0].clone() };
+            assert_eq!(recipient_line(&recipient, NOW), words);
+        }
+    }
+
+    #[test]
+    fn reports_and_what_they_are_on_name_each_other() {
+        let said = |envelope: &api::QueuedEnvelope| {
+            let mut out = Vec::new();
+            write_block(envelope, NOW, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let original = api::QueuedEnvelope { report: "01B".into(), ..envelope("bounced", "550 no") };
+        assert!(said(&original).contains("  report    reported to sender in 01B\n"), "{}", said(&original));
+        let report = api::QueuedEnvelope { report_on: "01A".into(), delay_notices: 1, ..envelope("ready", "") };
+        let text = said(&report);
+        assert!(text.contains("  report    report on 01A\n") && text.contains("told of the delay (1 time)"), "{text}");
+        assert_eq!((&to_json(&original)["report"], &to_json(&report)["report_on"]), (&json!("01B"), &json!("01A")));
+        assert!(!said(&envelope("bounced", "")).contains("report"));
     }
 }

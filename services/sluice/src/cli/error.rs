@@ -30,6 +30,14 @@ pub(crate) enum CliError {
     /// There is no mail of that id that waits.
     #[error("nothing waits as {0}: `sluice queue show {0}` says where it stands")]
     NothingWaits(QueueId),
+    /// A domain or address is to be taken from an account that does not have it.
+    #[error("account {account} does not have {what}: `sluice account show {account}` says what it has")]
+    NotASender {
+        /// The account.
+        account: String,
+        /// The domain or address.
+        what: String,
+    },
     /// What stands on standard input is no password.
     #[error("--password-stdin: {0}")]
     Password(&'static str),
@@ -48,7 +56,9 @@ impl CliError {
             Self::Unreachable { source, .. } => ExitCode::of_io(source, ExitCode::Unavailable),
             Self::Broken(_) => ExitCode::Unavailable,
             Self::Refused(status) => of_status(status.code()),
-            Self::UnknownMail(_) | Self::NothingWaits(_) | Self::Password(_) => ExitCode::Data,
+            Self::UnknownMail(_) | Self::NothingWaits(_) | Self::NotASender { .. } | Self::Password(_) => {
+                ExitCode::Data
+            }
             Self::Input(_) | Self::Output(_) => ExitCode::Io,
         }
     }
@@ -112,6 +122,11 @@ mod tests {
             (CliError::from(Status::unimplemented("")), "another version", 69),
             (CliError::from(Status::unavailable("")), "currently unavailable", 69),
             (CliError::UnknownMail(id), "never accepted here", 65),
+            (
+                CliError::NotASender { account: "shop".into(), what: "a.example".into() },
+                "account shop does not have a.example: `sluice account show shop`",
+                65,
+            ),
             (CliError::NothingWaits(id), "sluice queue show 01JDCMZ5P3W7Y2M4Q8R6T0A000", 65),
         ] {
             let text = error.to_string();

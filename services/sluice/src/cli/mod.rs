@@ -155,6 +155,12 @@ fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
         let words = format!("{option} belongs behind the subcommand, as in `sluice queue list {option}`");
         return Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, words));
     }
+    if let Command::Account(command) = &cli.command
+        && command.changes_nothing()
+    {
+        let words = "name what is to be changed, such as --dsn off; `sluice account set --help` tells all";
+        return Err(Cli::command().error(clap::error::ErrorKind::MissingRequiredArgument, words));
+    }
     Ok(cli)
 }
 

@@ -17,6 +17,8 @@ use super::{CliError, Terminal};
 
 /// Most envelopes of one list, so that it fits in memory.
 const LIST_MAX: u64 = 100_000;
+/// Characters of a reason in a list.
+const REASON_MAX: usize = 80;
 /// Domains of a summary that says nothing else.
 const DOMAINS: i32 = 50;
 
@@ -268,24 +270,36 @@ fn summary_json(summary: &api::SummarizeQueueResponse) -> Value {
     })
 }
 
-fn list_table(envelopes: &[api::QueuedEnvelope], now: UnixMs) -> Table<8> {
+fn list_table(envelopes: &[api::QueuedEnvelope], now: UnixMs) -> Table<10> {
     let mut table = Table::new([
         ("QUEUE ID", Align::Left),
         ("STATE", Align::Left),
         ("NEXT TRY", Align::Left),
         ("TRIES", Align::Right),
+        ("GIVEN UP", Align::Left),
         ("SIZE", Align::Right),
         ("ACCOUNT", Align::Left),
         ("FROM", Align::Left),
         ("TO", Align::Left),
+        ("LAST ATTEMPT", Align::Left),
     ]);
+    let when = |ms: u64| if ms == 0 { String::new() } else { until(UnixMs(ms), now) };
     for e in envelopes {
-        let next = if e.due_ms == 0 { String::new() } else { until(UnixMs(e.due_ms), now) };
+        let (next, end) = (when(e.due_ms), when(e.expires_ms));
         let from = if e.mail_from.is_empty() { "<>".to_owned() } else { e.mail_from.clone() };
         let (id, state, account) = (e.queue_id.clone(), e.state.clone(), e.account.clone());
-        table.row([id, state, next, count(e.attempts.into()), size(e.size), account, from, to(e)]);
+        let tries = count(e.attempts.into());
+        table.row([id, state, next, tries, end, size(e.size), account, from, to(e), shortened(&e.last_reply)]);
     }
     table
+}
+
+/// As much as stands well at the end of a line; `show` has all of it.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(REASON_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// The recipient, or the domain and how many there are.
@@ -378,7 +392,7 @@ two.example      1       0        0  -              2 h ago
 
     #[test]
     fn the_list_names_one_recipient_or_counts_them() {
-        let recipient = |a: &str| api::RecipientState { address: a.into(), state: "open".into(), reply: String::new() };
+        let recipient = |a: &str| api::RecipientState { address: a.into(), ..Default::default() };
         let one = api::QueuedEnvelope { recipients: vec![recipient("a@one.example")], ..Default::default() };
         let two = api::QueuedEnvelope {
             domain: "one.example".into(),
@@ -386,6 +400,23 @@ two.example      1       0        0  -              2 h ago
             ..Default::default()
         };
         assert_eq!((to(&one), to(&two)), ("a@one.example".into(), "one.example (2 recipients)".into()));
+    }
+
+    #[test]
+    fn the_list_says_why_and_until_when() {
+        let waiting = api::QueuedEnvelope {
+            due_ms: NOW.0 + 252_000,
+            expires_ms: NOW.0 + 86_400_000,
+            attempts: 2,
+            last_reply: format!("451 4.7.1 greylisted {}", "x".repeat(100)),
+            ..Default::default()
+        };
+        let mut out = Vec::new();
+        list_table(&[waiting], NOW).write(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        for words in ["  in 4 min 12 s  ", "  in 1 d  ", "  451 4.7.1 greylisted xxx", "x…\n"] {
+            assert!(text.contains(words), "{words} in:\n{text}");
+        }
     }
 
     #[test]

@@ -146,7 +146,7 @@ impl Common {
     /// Where mail goes, and the handle to change that while running: none in the sandbox.
     fn routes(&self, sandbox: Option<Sandbox>) -> Result<Chosen, RunError> {
         if let Some(sandbox) = sandbox {
-            let all = FixedRoute { domain: None, hosts: vec![RelayHost::at(sandbox.smtp)], tls: TlsPolicy::None };
+            let all = FixedRoute { tls: TlsPolicy::None, ..FixedRoute::new(None, vec![RelayHost::at(sandbox.smtp)]) };
             return Ok((Arc::new(FixedRoutes::new(vec![all], None, Arc::clone(&self.clock))), None));
         }
         let swap = Arc::new(SwapRoutes::new(self.config.delivery.routes(&self.clock)?));

@@ -1,6 +1,8 @@
 //! Greeting, EHLO, TLS, the end.
 
-use super::super::{ClientConfig, TlsMode};
+use sluice_mail::BodyFlags;
+
+use super::super::{ClientConfig, TlsMode, Transaction};
 use super::script::{check, check_with, to};
 
 fn tls(mode: TlsMode) -> ClientConfig {
@@ -231,5 +233,98 @@ fn an_idle_connection_may_end() {
     check(
         &[],
         &format!("{ready}\n S: 250 surprise\n E: closed: not SMTP: unasked, the peer says 250 surprise (at rset)"),
+    );
+}
+
+#[test]
+fn a_peer_that_is_ourselves_gets_nothing() {
+    let config = || ClientConfig {
+        tls: TlsMode::Off,
+        own_names: ["mx.us.example".into(), "us.example".into()].into(),
+        ..ClientConfig::new("us.example")
+    };
+    let words = "mail loops back to this host: the peer calls itself";
+    for (script, failure) in [
+        ("S: 220 us.example ESMTP", format!("5.4.6 {words} us.example (at greeting)")),
+        ("S: 220-MX.us.EXAMPLE. hi\n S: 220 x", format!("5.4.6 {words} MX.us.EXAMPLE (at greeting)")),
+        ("S: 220 a\n C: EHLO us.example\n S: 250 us.example", format!("5.4.6 {words} us.example (at ehlo)")),
+        (
+            "S: 220\n C: EHLO us.example\n S: 250-us.example hello\n S: 250 STARTTLS",
+            format!("5.4.6 {words} us.example (at ehlo)"),
+        ),
+        (
+            "S: 220 a\n C: EHLO us.example\n S: 500 what\n C: HELO us.example\n S: 250 us.example",
+            format!("5.4.6 {words} us.example (at ehlo)"),
+        ),
+    ] {
+        let end = format!("C: QUIT\n E: done 0: {failure} (unanswered)\n E: closed: {failure}");
+        check_with(config(), &[to(&["x@y.org"])], &format!("{script}\n {end}"));
+    }
+    // Ours is only a part of these, or not where the name stands.
+    for (greeting, ehlo) in
+        [("not-us.example", "a us.example"), ("us.example.org us.example", "[us.example]"), ("", "")]
+    {
+        let script = format!("S: 220 {greeting}\n C: EHLO us.example\n S: 250 {ehlo}\n E: ready");
+        check_with(config(), &[], &script);
+    }
+}
+
+#[test]
+fn implicit_tls_asks_for_no_other() {
+    check_with(
+        tls(TlsMode::Implicit),
+        &[Transaction { flags: BodyFlags { require_tls: true, ..BodyFlags::default() }, ..to(&["x@y.org"]) }],
+        "
+        S: 220 a
+        C: EHLO us.example
+        S: 250-a
+        S: 250-STARTTLS
+        S: 250 REQUIRETLS
+        E: ready
+        C: MAIL FROM:<a@b.org> REQUIRETLS",
+    );
+}
+
+#[test]
+fn a_handshake_that_the_peer_rejects_afterwards_has_failed() {
+    let begin = "
+        S: 220 a
+        C: EHLO us.example
+        S: 250-a
+        S: 250 STARTTLS
+        C: STARTTLS
+        S: 220 go
+        E: starttls
+        X: tls ok
+        C: EHLO us.example";
+    for (end, failure) in [
+        ("X: close", "the peer closed the connection (at starttls)"),
+        ("X: io received fatal alert", "received fatal alert (at starttls)"),
+        ("X: wait 300", "no answer in time (at starttls)"),
+        // A word under TLS shows that TLS works.
+        ("S: 450 later\n C: QUIT", "450 later (at ehlo)"),
+        ("S: 421 later", "421 later (at ehlo)"),
+    ] {
+        check_with(tls(TlsMode::Opportunistic), &[], &format!("{begin}\n {end}\n E: closed: {failure}"));
+    }
+}
+
+#[test]
+fn a_peer_that_speaks_before_it_is_asked_is_understood_when_its_words_fit() {
+    check(
+        &[to(&["x@y.org"])],
+        "
+        S: 220 a
+        C: EHLO us.example
+        S: 250-a
+        S: 250 PIPELINING
+        S: 250 ok
+        S: 250 ok
+        S: 354 go
+        C: MAIL FROM:<a@b.org>
+        C: RCPT TO:<x@y.org>
+        C: DATA
+        E: ready
+        C: <content 0>",
     );
 }

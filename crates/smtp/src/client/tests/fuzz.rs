@@ -1,12 +1,13 @@
 //! What must hold whatever the peer says and whenever the shell acts.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use sluice_mail::Stage;
 
-use super::super::{ClientConfig, Event, Output, Session, TlsMode, TransactionId};
+use super::super::{ClientConfig, Event, Login, Output, Session, TlsMode, TransactionId};
 use super::script::to;
 
 #[derive(Clone, Debug)]
@@ -29,6 +30,10 @@ fn peer() -> impl Strategy<Value = Act> {
         "250 ok\r\n",
         "250-a\r\n250-PIPELINING\r\n250 STARTTLS\r\n",
         "250-a\r\n250 PIPELINING\r\n",
+        "250-a\r\n250-PIPELINING\r\n250 AUTH PLAIN\r\n",
+        "250-a\r\n250 AUTH LOGIN\r\n",
+        "334 more\r\n",
+        "235 ok\r\n",
         "354 go\r\n",
         "550 5.1.1 no\r\n",
         "450 later\r\n",
@@ -86,9 +91,17 @@ struct Watch {
 
 impl Watch {
     #[expect(clippy::disallowed_methods, reason = "where the test's time begins")]
-    fn new(tls: TlsMode, pipelining: bool) -> Self {
+    fn new(tls: TlsMode, pipelining: bool, logs_in: bool) -> Self {
         let now = Instant::now();
-        let session = Session::new(ClientConfig { tls, pipelining, ..ClientConfig::new("us.example") }, now);
+        let login = Arc::new(Login { username: "ann".into(), password: "secret".into() });
+        let config = ClientConfig {
+            tls,
+            pipelining,
+            login: logs_in.then_some(login),
+            login_in_clear: true,
+            ..ClientConfig::new("us.example")
+        };
+        let session = Session::new(config, now);
         Self { session, now, begun: BTreeMap::new(), writing: None, closed: false }
     }
 
@@ -189,9 +202,10 @@ proptest! {
         acts in prop::collection::vec(act(), 0..60),
         ready in any::<bool>(),
         pipelining in any::<bool>(),
-        tls in prop::sample::select(vec![TlsMode::Off, TlsMode::Opportunistic, TlsMode::Required]),
+        logs_in in any::<bool>(),
+        tls in prop::sample::select(vec![TlsMode::Off, TlsMode::Opportunistic, TlsMode::Required, TlsMode::Implicit]),
     ) {
-        let mut watch = Watch::new(tls, pipelining);
+        let mut watch = Watch::new(tls, pipelining, logs_in);
         if ready {
             watch.act(Act::Peer(b"220 a\r\n250-a\r\n250 PIPELINING\r\n".to_vec()));
         }
@@ -206,7 +220,7 @@ proptest! {
     fn pieces_do_not_matter(stream in prop::collection::vec(peer(), 0..12), steps in prop::collection::vec(1usize..9, 1..9)) {
         let stream: Vec<u8> = stream.into_iter().flat_map(|act| if let Act::Peer(bytes) = act { bytes } else { vec![] }).collect();
         let run = |pieces: Vec<&[u8]>| {
-            let mut watch = Watch::new(TlsMode::Off, true);
+            let mut watch = Watch::new(TlsMode::Off, true, false);
             let now = watch.now;
             let mut told = Vec::new();
             for n in 1..=2 {

@@ -563,6 +563,82 @@ fn parameters_follow_what_is_offered() {
 }
 
 #[test]
+fn eight_bits_go_as_they_are_unless_that_is_not_wanted() {
+    let eight_bit = |flags| Transaction { flags, ..to(&["x@y.org"]) };
+    let mail = [eight_bit(BodyFlags { eight_bit: true, ..BodyFlags::default() }), to(&["y@y.org"])];
+    let strict = || ClientConfig { bounce_8bit: true, tls: TlsMode::Off, ..ClientConfig::new("us.example") };
+    check(&mail, &format!("{PLAIN}\n C: MAIL FROM:<a@b.org>\n S: 250 ok\n C: RCPT TO:<x@y.org>"));
+    check_with(
+        strict(),
+        &mail,
+        &format!(
+            "{PLAIN}
+            E: done 0: 5.6.3 the peer does not offer 8BITMIME, which this message needs (at mail) (unanswered)
+            C: MAIL FROM:<a@b.org>
+            S: 250 ok
+            C: RCPT TO:<y@y.org>"
+        ),
+    );
+    check_with(
+        strict(),
+        &mail,
+        "
+        S: 220 a
+        C: EHLO us.example
+        S: 250-a
+        S: 250 8BITMIME
+        E: ready
+        C: MAIL FROM:<a@b.org> BODY=8BITMIME",
+    );
+}
+
+#[test]
+fn replies_in_the_wrong_place_while_content_waits() {
+    let begin = "
+        C: MAIL FROM:<a@b.org>
+        C: RCPT TO:<x@y.org>
+        C: DATA
+        S: 250 ok
+        S: 250 ok";
+    for (script, failure) in [
+        ("S: 354 go\n S: 421 4.3.2 bye", "421 4.3.2 bye (at body)"),
+        ("S: 354 go\n X: close", "the peer closed the connection (at body)"),
+        ("S: 354 go\n S: 354 go", "not SMTP: the peer answers content that is not ended with 354 go (at body)"),
+        ("S: 150 wait", "not SMTP: the peer said \"150 wait\" (at data)"),
+        ("S: 354-go\n S: 250 on", "not SMTP: the peer answers DATA with 250 go / on (at data)"),
+        ("S: 421 4.3.2 bye", "421 4.3.2 bye (at data)"),
+    ] {
+        let script =
+            format!("X: hold\n {PIPELINING}\n {begin}\n {script}\n E: done 2: {failure}\n E: closed: {failure}");
+        // The first two are released before the gate closes; they have no recipients, so nothing is sent for them.
+        let ready = "E: ready\n E: done 0:  (unanswered)\n E: done 1:  (unanswered)";
+        check(&[to(&[]), to(&[]), to(&["x@y.org"])], &script.replacen("E: ready", ready, 1));
+    }
+}
+
+#[test]
+fn a_last_line_decides_what_a_reply_means() {
+    pipelined(
+        &[to(&["x@y.org", "y@y.org"])],
+        "
+        C: MAIL FROM:<a@b.org>
+        C: RCPT TO:<x@y.org>
+        C: RCPT TO:<y@y.org>
+        C: DATA
+        S: 250 ok
+        S: 250-fine
+        S: 550 5.1.1 no
+        S: 550-no
+        S: 250 yes
+        S: 354 go
+        C: <content 0>
+        S: 250-kept
+        S: 452 4.3.1 or not
+        E: done 0: 550 5.1.1 fine / no (at rcpt) | 452 4.3.1 kept / or not (at dot)",
+    );
+}
+
+#[test]
 fn a_transaction_for_nobody_ends_at_once() {
     pipelined(
         &[to(&[]), to(&["x@y.org"])],

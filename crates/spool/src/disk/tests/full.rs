@@ -71,7 +71,7 @@ fn a_decision_without_room_waits_and_goes_on_when_there_is_some() {
         let work = run.take().unwrap();
         // A long story, so that the reserve is used up.
         let mut fate = contract::fate(&work.envelope, sluice_mail::FateKind::Delivered);
-        fate.campaign = Some("x".repeat(3_000).into());
+        fate.about.campaign = Some("x".repeat(3_000).into());
         tickets.push(run.disk.settle(work.id, Decision::Done(Box::new(fate))));
         run.committer.step();
     }

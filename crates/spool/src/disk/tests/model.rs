@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore, SeedableRng};
-use sluice_mail::{Envelope, FateKind, ManualClock, QueueId, Shard, UnixMs};
+use sluice_mail::{Envelope, Event, FateKind, ManualClock, QueueId, Shard, UnixMs};
 
 use super::power::{Faults, PowerFiles};
 use crate::contract;
@@ -136,10 +136,14 @@ struct Known {
     next_attempts: Option<u32>,
 }
 
+/// An event by what it tells: of this envelope the fate, or the attempt of this number.
+type Told = (QueueId, Option<u32>);
+
 struct Settling {
     queue_id: QueueId,
     note: Option<QueueId>,
     ends: bool,
+    tells: Vec<Told>,
     ticket: Ticket,
 }
 
@@ -158,13 +162,12 @@ pub(super) struct Simulation {
     enqueuing: Vec<Enqueuing>,
     settling: Vec<Settling>,
     active: Vec<(WorkId, Envelope)>,
-    /// Whose end was acknowledged, and what the reader of fates has seen.
-    ended: Vec<QueueId>,
-    committed: BTreeSet<QueueId>,
-    read: BTreeSet<QueueId>,
+    /// What the reader of events has noted durably, and what it has read since.
+    committed: BTreeSet<Told>,
+    read: BTreeSet<Told>,
     has_reader: bool,
-    /// Durable ends since the reader existed.
-    due_to_reader: BTreeSet<QueueId>,
+    /// Durable events since the reader existed.
+    due_to_reader: BTreeSet<Told>,
 }
 
 impl Simulation {
@@ -182,7 +185,6 @@ impl Simulation {
             enqueuing: Vec::new(),
             settling: Vec::new(),
             active: Vec::new(),
-            ended: Vec::new(),
             committed: BTreeSet::new(),
             read: BTreeSet::new(),
             has_reader,
@@ -246,7 +248,7 @@ impl Simulation {
                 91..94 => run.tidy(),
                 94..96 => self.clock.advance(Duration::from_secs(100)),
                 96..97 => drop(run.disk.act(&Selector::default(), Directive::RetryNow)),
-                _ => self.read_fates(run)?,
+                _ => self.read_events(run)?,
             }
             self.poll();
         }
@@ -332,16 +334,23 @@ impl Simulation {
         after.attempts += 1;
         let delay = Duration::from_secs(self.rng.random_range(0..300));
         let remaining = Part::Remaining { envelope: Box::new(after), delay };
-        let (decision, ends, note) = match self.rng.random_range(0..10) {
-            0..5 => (Decision::Done(Box::new(fate)), true, None),
-            5..7 => (Decision::Wait(vec![remaining]), false, None),
-            7 => {
-                let (part, id) = self.notification(None);
-                (Decision::Wait(vec![remaining, part]), false, Some(id))
+        let attempt = Part::Attempt(Box::new(contract::attempt(&envelope, UnixMs(1))));
+        let (ended, tried) = ((queue_id, None), (queue_id, Some(envelope.attempts + 1)));
+        let (decision, ends, note, tells) = match self.rng.random_range(0..13) {
+            0..5 => (Decision::Done(Box::new(fate)), true, None, vec![ended]),
+            5 => (Decision::Wait(vec![remaining]), false, None, Vec::new()),
+            6..8 => (Decision::Wait(vec![attempt, remaining]), false, None, vec![tried]),
+            8..10 => {
+                let (part, id) = self.notification(&envelope, None);
+                (Decision::Wait(vec![attempt, part, remaining]), false, Some(id), vec![tried])
             }
-            8 => {
-                let (part, id) = self.notification(Some(fate));
-                (Decision::Wait(vec![part]), true, Some(id))
+            10 => {
+                let (part, id) = self.notification(&envelope, Some(fate));
+                (Decision::Wait(vec![part]), true, Some(id), vec![ended])
+            }
+            11 => {
+                let (part, id) = self.notification(&envelope, Some(fate));
+                (Decision::Wait(vec![part, attempt]), true, Some(id), vec![tried, ended])
             }
             _ => {
                 // Neither leaves a record.
@@ -360,13 +369,13 @@ impl Simulation {
             known.next_attempts = Some(envelope.attempts + 1)
         }
         let ticket = run.disk.settle(work, decision);
-        self.settling.push(Settling { queue_id, note, ends, ticket });
+        self.settling.push(Settling { queue_id, note, ends, tells, ticket });
     }
 
-    fn notification(&mut self, fate: Option<sluice_mail::Fate>) -> (Part, QueueId) {
+    /// Its id is the same when the attempt has to be made again.
+    fn notification(&mut self, about: &Envelope, fate: Option<sluice_mail::Fate>) -> (Part, QueueId) {
         let body = self.body();
-        let id = QueueId::new(UnixMs(1), self.next, 0);
-        self.next += 1;
+        let id = about.queue_id.report(about.attempts + 1, 0);
         let envelope = Box::new(self.envelope(id, &body));
         self.learn(id, body.clone());
         (Part::Notification { envelope, body, fate: fate.map(Box::new) }, id)
@@ -404,33 +413,32 @@ impl Simulation {
         let known = self.known.get_mut(&one.queue_id).unwrap();
         if one.ends {
             known.ended = Sure::Yes;
-            self.ended.push(one.queue_id);
-            self.due_to_reader.insert(one.queue_id);
         } else {
             known.attempts = known.next_attempts.take().unwrap();
         }
+        self.due_to_reader.extend(&one.tells);
         if let Some(note) = one.note {
             self.known.get_mut(&note).unwrap().born = Sure::Yes;
         }
     }
 
-    fn read_fates(&mut self, run: &mut Run) -> Result<(), String> {
+    fn read_events(&mut self, run: &mut Run) -> Result<(), String> {
         if !self.has_reader {
             return Ok(());
         }
-        let read = run.disk.read("audit", 7).now_or_never().ok_or("reading fates waits")?;
-        let fates = match read {
-            Ok(fates) => fates,
+        let read = run.disk.read("audit", 7).now_or_never().ok_or("reading events waits")?;
+        let read = match read {
+            Ok(read) => read,
             Err(_) if self.files.is_off() => return Ok(()),
             Err(error) => return Err(error.to_string()),
         };
-        self.read.extend(fates.fates.iter().map(|fate| fate.queue_id));
+        self.read.extend(read.events.iter().map(told));
         if self.rng.random_bool(0.7) {
             if self.committed.is_empty() {
                 // Before the reader first committed nothing was kept for it.
                 self.due_to_reader.clear();
             }
-            drop(run.disk.commit("audit", fates.next));
+            drop(run.disk.commit("audit", read.next));
             run.committer.step();
             self.committed.append(&mut self.read);
         }
@@ -464,7 +472,7 @@ impl Simulation {
         }
         forgotten.iter().for_each(|id| drop(self.known.remove(id)));
         self.read.clear();
-        self.check_fates(run)
+        self.check_events(run)
     }
 
     fn check_settling(&mut self, kept: &BTreeMap<QueueId, (Envelope, Bytes)>) -> Result<(), String> {
@@ -474,6 +482,9 @@ impl Simulation {
                 None => true,
                 Some((envelope, _)) => !one.ends && Some(envelope.attempts) == known.next_attempts,
             };
+            if done {
+                self.due_to_reader.extend(&one.tells);
+            }
             if let Some(note) = one.note
                 && kept.contains_key(&note) != done
             {
@@ -483,27 +494,52 @@ impl Simulation {
         Ok(())
     }
 
-    /// Every acknowledged end is still to be read, or was read and noted before.
-    fn check_fates(&mut self, run: &Run) -> Result<(), String> {
-        if !self.has_reader {
-            return Ok(());
-        }
-        let mut seen = self.committed.clone();
+    /// What is told is true and in order, and every event is still to be read, or was read and noted before.
+    fn check_events(&mut self, run: &Run) -> Result<(), String> {
+        let mut seen = BTreeSet::new();
         loop {
-            let fates = run.disk.read("check", 1_000).now_or_never().ok_or("reading fates waits")?;
-            let fates = fates.map_err(|e| e.to_string())?;
-            if fates.fates.is_empty() {
+            let read = run.disk.read("check", 1_000).now_or_never().ok_or("reading events waits")?;
+            let read = read.map_err(|e| e.to_string())?;
+            if read.events.is_empty() {
                 break;
             }
-            seen.extend(fates.fates.iter().map(|fate| fate.queue_id));
+            for event in read.events.iter().map(told) {
+                self.check_told(event, &seen)?;
+                seen.insert(event);
+            }
         }
+        seen.extend(&self.committed);
         if self.committed.is_empty() {
             return Ok(());
         }
-        match self.due_to_reader.iter().find(|id| !seen.contains(id)) {
-            Some(id) => Err(format!("the fate of {id} was never read")),
+        match self.due_to_reader.iter().find(|event| !seen.contains(event)) {
+            Some(event) => Err(format!("{event:?} was never read")),
             None => Ok(()),
         }
+    }
+
+    fn check_told(&self, event: Told, before: &BTreeSet<Told>) -> Result<(), String> {
+        let (id, attempt) = event;
+        let known = self.known.get(&id).ok_or(format!("{event:?} is told, and was never accepted"))?;
+        let is_true = match attempt {
+            Some(number) => number <= known.attempts || known.ended == Sure::Yes,
+            None => known.ended == Sure::Yes,
+        };
+        // No later one of the same envelope was told before; its fate is the last of all.
+        let later = attempt.map_or(u32::MAX, |number| number);
+        let overtaken =
+            before.contains(&(id, None)) || before.range((id, Some(later))..(id, Some(u32::MAX))).count() > 0;
+        if !is_true || overtaken {
+            return Err(format!("{event:?} is told: true: {is_true}, overtaken or doubled: {overtaken}"));
+        }
+        Ok(())
+    }
+}
+
+fn told(event: &Event) -> Told {
+    match event {
+        Event::Fate(fate) => (fate.about.queue_id, None),
+        Event::Attempt(attempt) => (attempt.about.queue_id, Some(attempt.number)),
     }
 }
 

@@ -149,7 +149,7 @@ fn unread_fates_hold_segments_until_they_are_read() {
         let fates = stage.run.disk.read("audit", count).now_or_never().unwrap().unwrap();
         drop(stage.run.disk.commit("audit", fates.next));
         stage.run.committer.step();
-        fates.fates.len()
+        fates.events.len()
     };
     stage.deliver(1);
     assert_eq!(commit(&mut stage, 10), 1);
@@ -179,7 +179,7 @@ fn unread_fates_hold_segments_until_they_are_read() {
 /// Delivered before the oldest fate that is left.
 fn left_out(stage: &Stage) -> u64 {
     let left = stage.run.disk.read("another", 1_000).now_or_never().unwrap().unwrap();
-    stage.next - 1 - left.fates.len() as u64
+    stage.next - 1 - left.events.len() as u64
 }
 
 #[test]
