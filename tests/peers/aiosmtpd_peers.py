@@ -9,10 +9,11 @@ SPEC is a JSON file, `{"folder": PATH, "peers": [PEER, ...]}`. A PEER has
   broken_tls         "version" (speaks only what nobody speaks any more), "junk" or "close" after its 220 to STARTTLS
   login              [NAME, PASSWORD]: takes mail after AUTH only
   junk               text that it says instead of SMTP, and closes
-  rules              what it does instead of its duty, each a map with
+  rules              what it does instead of its duty, until its folder has a file `healed`, each a map with
                        at     connect, ehlo, helo, mail, rcpt, data, body, dot, rset or starttls
                        match  only when the command holds this text
                        times  only so often
+                       stays  also when the file `healed` is there
                        delay  seconds that it waits first
                        reply  what it says, lines joined by CRLF; without it, it goes on as a good server does
                        then   "close" or "reset" (a TCP reset) when it has said that
@@ -36,13 +37,17 @@ warnings.simplefilter("ignore")
 
 
 class Rules:
-    """The rules of one peer, over all its connections."""
+    """The rules of one peer, over all its connections; once its folder has a file `healed`, those that stay."""
 
-    def __init__(self, rules):
+    def __init__(self, rules, folder):
+        self.healed = os.path.join(folder, "healed")
         self.rules = [dict(rule, left=rule.get("times")) for rule in rules]
 
     def find(self, at, text=""):
+        healed = os.path.exists(self.healed)
         for rule in self.rules:
+            if healed and not rule.get("stays"):
+                continue
             if rule["at"] != at or rule.get("match", "") not in text or rule["left"] == 0:
                 continue
             if rule["left"] is not None:
@@ -128,6 +133,8 @@ class Peer(SMTP):
     async def smtp_EHLO(self, hostname):
         if await self.obey("ehlo", hostname or ""):
             await super().smtp_EHLO(hostname)
+        else:
+            self.session.host_name = hostname
 
     async def handle_EHLO(self, server, session, envelope, hostname, responses):
         session.host_name = hostname
@@ -235,7 +242,8 @@ async def main():
         spec = json.load(file)
     loop = asyncio.get_running_loop()
     for peer in spec["peers"]:
-        mailbox, rules = Mailbox(os.path.join(spec["folder"], peer["name"])), Rules(peer.get("rules", []))
+        own = os.path.join(spec["folder"], peer["name"])
+        mailbox, rules = Mailbox(own), Rules(peer.get("rules", []), own)
         if "junk" in peer:
             await serve_junk(peer)
             continue

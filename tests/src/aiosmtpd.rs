@@ -100,6 +100,11 @@ impl Peers {
         stems.iter().map(|path| read(path)).collect()
     }
 
+    /// From now on the server `name` misbehaves no more.
+    pub fn heal(&self, name: &str) -> Result<()> {
+        Ok(fs::write(self.dir.path().join(name).join("healed"), "")?)
+    }
+
     /// The commands that the server `name` was given, over all connections: `mail FROM:<a@b>`.
     pub fn commands(&self, name: &str) -> Vec<String> {
         let log = fs::read_to_string(self.dir.path().join(name).join("commands.log")).unwrap_or_default();

@@ -1,27 +1,36 @@
-//! The crash proof: Sluice under load, killed at random moments, and a ledger that finds what was lost or repeated.
+//! The crash proof: Sluice under load, killed at random moments and at each step between a refusal and the delivery of
+//! its report, and a ledger that finds what was lost or repeated.
 
-use std::collections::HashMap;
+mod moments;
+mod report;
+mod sink;
+
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::generator::{self, Generator, Load};
-use crate::ledger::{Dot, End, Judgement, Ledger};
+use self::moments::{Moment, Trap};
+use self::sink::LedgerSink;
+use crate::generator::{Generator, Load};
+use crate::ledger::{End, Judgement, Ledger};
 use crate::random::Random;
-use crate::sink::{Action, Handler, Sink, Step, Transaction};
+use crate::sink::Sink;
 use crate::sluice::{Settings, Sluice};
 use crate::wait;
 
 /// A run of the proof.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// `kill -9`s.
+    /// `kill -9`s at random moments.
     pub kills: u32,
+    /// More of them at each step between a refusal and the delivery of its report.
+    pub kills_per_step: u32,
     /// Tells the moments and the messages.
     pub seed: u64,
     /// Submitting sessions.
@@ -39,7 +48,16 @@ pub struct Plan {
 impl Default for Plan {
     fn default() -> Self {
         let (pause, life) = (Duration::from_millis(5), Duration::from_millis(1500));
-        Self { kills: 100, seed: Random::fresh_seed(), sessions: 16, pause, connections: 20, life, plant: None }
+        Self {
+            kills: 100,
+            kills_per_step: 10,
+            seed: Random::fresh_seed(),
+            sessions: 16,
+            pause,
+            connections: 20,
+            life,
+            plant: None,
+        }
     }
 }
 
@@ -52,57 +70,119 @@ pub enum Plant {
     ForgottenDelivery,
     /// The sink counts a delivery twice.
     DoubleDelivery,
+    /// The sink forgets a report.
+    ForgottenReport,
+    /// The sink counts a report twice, the second time under another Message-ID.
+    DoubleReport,
 }
 
 /// Runs the proof, telling `out` how it goes. An `Err` is a run that could not be finished; read the judgement for
 /// what it found.
 pub fn run(plan: &Plan, out: &mut dyn Write) -> Result<Judgement> {
-    let ledger = Arc::new(Ledger::default());
-    let sink = Sink::start(Arc::new(LedgerSink::new(&ledger, plan)))?;
+    let (ledger, trap) = (Arc::new(Ledger::default()), Arc::new(Trap::default()));
+    let sink = Sink::start(Arc::new(LedgerSink::new(&ledger, &trap, plan)))?;
     let mut settings = Settings::to(sink.address());
     settings.delivery = format!("retry_after = [\"1s\", \"2s\"]\nmax_smtp_out = {}\n", plan.connections);
     let mut sluice = Sluice::start(&settings)?;
     let load = Load { address: sluice.ports.trusted, seed: plan.seed, sessions: plan.sessions, pause: plan.pause };
     let generator = Generator::start(load, &ledger);
     let mut random = Random::new(plan.seed);
-    for kill in 1..=plan.kills {
-        let early = random.one_in(8);
-        if !early {
-            sluice.wait_until_ready()?;
+    let mut hits: BTreeMap<Moment, (u32, u32)> = BTreeMap::new();
+    for (done, moment) in (1..).zip(schedule(plan, &mut random)) {
+        match moment {
+            None => live(&mut sluice, plan, &mut random)?,
+            Some(moment) => {
+                let came = live_until(&mut sluice, plan, &trap, moment, &mut random)?;
+                let (aimed, hit) = hits.entry(moment).or_default();
+                (*aimed, *hit) = (*aimed + 1, *hit + u32::from(came));
+            }
         }
-        let life = if early { Duration::from_millis(200) } else { plan.life };
-        std::thread::sleep(Duration::from_micros(random.below(life.as_micros() as u64 + 1)));
         sluice.kill()?;
         ledger.ended(End::Killed);
-        if plan.plant == Some(Plant::LostTail) && kill % 10 == 5 {
+        trap.release();
+        if plan.plant == Some(Plant::LostTail) && done % 10 == 5 {
             lose_tail(&sluice.data_dir())?;
         }
         sluice.spawn()?;
-        if kill % 10 == 0 {
-            writeln!(out, "{kill} kills, {} messages accepted, {} recipients open", ledger.messages(), ledger.open())?;
+        if done % 10 == 0 {
+            writeln!(out, "{done} kills, {} messages accepted, {} recipients open", ledger.messages(), ledger.open())?;
         }
     }
     sluice.wait_until_ready()?;
     generator.stop();
     drain(&sluice, &ledger, out)?;
     restart_in_peace(&mut sluice, &ledger)?;
+    tell_hits(&hits, out)?;
     Ok(ledger.judge(plan.connections))
 }
 
-/// Waits until every accepted recipient is settled, as long as there is progress.
+/// All kills in any order: `None` at a random moment.
+fn schedule(plan: &Plan, random: &mut Random) -> Vec<Option<Moment>> {
+    let mut kills = vec![None; plan.kills as usize];
+    for moment in Moment::ALL {
+        kills.extend(vec![Some(moment); plan.kills_per_step as usize]);
+    }
+    for i in (1..kills.len()).rev() {
+        kills.swap(i, random.below(i as u64 + 1) as usize);
+    }
+    kills
+}
+
+/// Lets it live for a random time, now and then not even until it is ready.
+fn live(sluice: &mut Sluice, plan: &Plan, random: &mut Random) -> Result<()> {
+    let early = random.one_in(8);
+    if !early {
+        sluice.wait_until_ready()?;
+    }
+    let life = if early { Duration::from_millis(200) } else { plan.life };
+    pause(random, life);
+    Ok(())
+}
+
+fn pause(random: &mut Random, longest: Duration) {
+    std::thread::sleep(Duration::from_micros(random.below(longest.as_micros() as u64 + 1)));
+}
+
+/// Lets it live until the sink comes to `moment`, which holds the sink there; whether it did.
+fn live_until(sluice: &mut Sluice, plan: &Plan, trap: &Trap, moment: Moment, random: &mut Random) -> Result<bool> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    sluice.wait_until_ready()?;
+    pause(random, plan.life / 4);
+    let came = trap.wait_for(moment, PATIENCE);
+    if came && moment.is_after() {
+        // What follows (the record, its sync, the next connection) takes some microseconds to milliseconds.
+        let longest = [0, 500, 3_000, 20_000][random.below(4) as usize];
+        pause(random, Duration::from_micros(longest));
+    }
+    Ok(came)
+}
+
+fn tell_hits(hits: &BTreeMap<Moment, (u32, u32)>, out: &mut dyn Write) -> Result<()> {
+    if !hits.is_empty() {
+        writeln!(out, "{:<24} {:>6} {:>6}", "killed at the step", "aimed", "hit")?;
+    }
+    for (moment, (aimed, hit)) in hits {
+        writeln!(out, "{moment:<24} {aimed:>6} {hit:>6}")?;
+    }
+    Ok(())
+}
+
+/// Waits until every accepted recipient is delivered to or reported and nothing is queued, as long as there is
+/// progress.
 fn drain(sluice: &Sluice, ledger: &Ledger, out: &mut dyn Write) -> Result<()> {
     const STALL: Duration = Duration::from_secs(30);
-    let (mut open, mut since) = (ledger.open(), wait::now());
-    writeln!(out, "the last start drains {open} recipients")?;
-    while open > 0 && wait::elapsed(since) < STALL {
+    let left = || Ok::<_, anyhow::Error>((ledger.open(), sluice.metric("sluice_spool_envelopes")? as u64));
+    let (mut least, mut since) = (left()?, wait::now());
+    writeln!(out, "the last start drains {} recipients, {} envelopes", least.0, least.1)?;
+    while least != (0, 0) && wait::elapsed(since) < STALL {
         std::thread::sleep(Duration::from_millis(100));
-        let now_open = ledger.open();
-        if now_open < open {
-            (open, since) = (now_open, wait::now());
+        let now = left()?;
+        if now.0 < least.0 || now.1 < least.1 {
+            (least, since) = ((now.0.min(least.0), now.1.min(least.1)), wait::now());
         }
     }
-    if open > 0 {
-        writeln!(out, "{open} recipients stay open; the queue says:\n{}", sluice.cli(&["queue"])?.stdout)?;
+    if least != (0, 0) {
+        writeln!(out, "{} recipients stay open; the queue says:\n{}", least.0, sluice.cli(&["queue"])?.stdout)?;
     }
     Ok(())
 }
@@ -117,71 +197,6 @@ fn restart_in_peace(sluice: &mut Sluice, ledger: &Ledger) -> Result<()> {
     ensure!(status.success(), "SIGTERM: {status}\n{}", sluice.log());
     ledger.ended(End::Drained);
     Ok(())
-}
-
-/// Takes mail into the ledger; defers and refuses some of it, told by the seed and the address.
-struct LedgerSink {
-    ledger: Arc<Ledger>,
-    seed: u64,
-    plant: Option<Plant>,
-    /// Which run opened a connection. Once a run has ended its sockets are closed, so this is sure at the connect
-    /// and no longer at a dot that comes out of a buffer.
-    runs: Mutex<HashMap<u64, u32>>,
-}
-
-impl LedgerSink {
-    fn new(ledger: &Arc<Ledger>, plan: &Plan) -> Self {
-        Self { ledger: Arc::clone(ledger), seed: plan.seed, plant: plan.plant, runs: Mutex::default() }
-    }
-
-    fn runs(&self) -> std::sync::MutexGuard<'_, HashMap<u64, u32>> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Handler for LedgerSink {
-    fn step(&self, connection: u64, step: Step<'_>) -> Action {
-        if matches!(step, Step::Connect) {
-            self.runs().insert(connection, self.ledger.run());
-        }
-        let mut dice = Random::new(Random::fresh_seed());
-        match step {
-            Step::Connect if dice.one_in(50) => Action::ReplyAndClose("421 4.3.2 come again"),
-            Step::Recipient(address) => {
-                let Some(recipient) = generator::recipient(address) else { return Action::Accept };
-                let fixed = Random::new(self.seed ^ recipient.message << 8 ^ u64::from(recipient.index)).below(100);
-                if fixed == 0 {
-                    self.ledger.refused(recipient);
-                    return Action::Reply("550 5.1.1 no such user");
-                }
-                if dice.one_in(50) { Action::Reply("450 4.2.1 not now") } else { Action::Accept }
-            }
-            Step::Dot if dice.one_in(200) => Action::Reply("451 4.3.0 not now"),
-            Step::Dot if dice.one_in(500) => Action::Close,
-            Step::Connect | Step::Command(_) | Step::Dot => Action::Accept,
-        }
-    }
-
-    fn message(&self, transaction: Transaction) {
-        if let Err(error) = generator::check(self.seed, &transaction.content) {
-            self.ledger.foreign(format!("{error:#}"));
-        }
-        let recipients: Vec<_> = transaction.recipients.iter().filter_map(|text| generator::recipient(text)).collect();
-        if recipients.len() < transaction.recipients.len() {
-            self.ledger.foreign(format!("unknown recipients among {:?}", transaction.recipients));
-        }
-        let Transaction { connection, sequence, .. } = transaction;
-        let run = self.runs().get(&connection).copied().unwrap_or_default();
-        let dot = Dot { run, connection, sequence };
-        let planted = recipients.first().is_some_and(|recipient| recipient.message % 1000 == 500);
-        if planted && self.plant == Some(Plant::ForgottenDelivery) {
-            return;
-        }
-        if planted && self.plant == Some(Plant::DoubleDelivery) {
-            self.ledger.delivered(&recipients, dot);
-        }
-        self.ledger.delivered(&recipients, dot);
-    }
 }
 
 /// Overwrites the end of what was written to the newest segment of the spool.
@@ -227,12 +242,23 @@ mod tests {
     fn generator_and_sink_agree() {
         let plan = Plan { sessions: 4, ..Plan::default() };
         let ledger = Arc::new(Ledger::default());
-        let sink = Sink::start(Arc::new(LedgerSink::new(&ledger, &plan))).unwrap();
+        let sink = Sink::start(Arc::new(LedgerSink::new(&ledger, &Arc::default(), &plan))).unwrap();
         let load = Load { address: sink.address(), seed: plan.seed, sessions: 4, pause: Duration::ZERO };
         let generator = Generator::start(load, &ledger);
         wait::for_condition("messages", || Ok(ledger.messages() > 300)).unwrap();
         generator.stop();
         let judgement = ledger.judge(plan.connections);
         assert!(judgement.holds() && judgement.repeated == 0, "{}", judgement.summary());
+        assert!(judgement.refused > 0, "{}", judgement.summary());
+    }
+
+    #[test]
+    fn the_schedule_holds_every_step() {
+        let plan = Plan { kills: 7, kills_per_step: 3, ..Plan::default() };
+        let kills = schedule(&plan, &mut Random::new(1));
+        let count = |wanted: Option<Moment>| kills.iter().filter(|kill| **kill == wanted).count();
+        assert_eq!(count(None), 7);
+        assert!(Moment::ALL.iter().all(|moment| count(Some(*moment)) == 3));
+        assert!(kills[..7].iter().any(Option::is_some), "in any order");
     }
 }

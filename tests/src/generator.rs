@@ -80,6 +80,17 @@ pub fn recipient(address: &str) -> Option<Recipient> {
     Some(Recipient { message: message.parse().ok()?, index: index.parse().ok()? })
 }
 
+/// The reverse-path of message `number`.
+fn sender_of(number: u64) -> String {
+    format!("s{number}@ledger.test")
+}
+
+/// The number of the message whose reverse-path this is, if a generator made it.
+#[must_use]
+pub fn sender(address: &str) -> Option<u64> {
+    address.strip_prefix('s')?.strip_suffix("@ledger.test")?.parse().ok()
+}
+
 /// Compares what arrived with what message it claims to be; its number, or what is wrong with it.
 pub fn check(seed: u64, arrived: &[u8]) -> Result<u64> {
     let start = arrived.windows(FIELD.len()).position(|w| w == FIELD.as_bytes()).context("no X-Ledger field")?;
@@ -163,7 +174,7 @@ fn session(load: Load, stop: &AtomicBool, submitted: &AtomicU64, ledger: &Ledger
     expect(&mut input, "250")?;
     while !stop.load(Ordering::Acquire) {
         let message = Message::new(load.seed, submitted.fetch_add(1, Ordering::AcqRel));
-        let mut commands = "MAIL FROM:<sender@ledger.test>\r\n".to_owned();
+        let mut commands = format!("MAIL FROM:<{}>\r\n", sender_of(message.number));
         for recipient in &message.recipients {
             commands.push_str(&format!("RCPT TO:<{recipient}>\r\n"));
         }
@@ -215,6 +226,7 @@ mod tests {
             arrived[last] ^= 1;
             assert!(check(7, &arrived).is_err(), "a changed octet");
             assert!(check(7, &arrived[..last]).is_err(), "cut off");
+            assert_eq!(sender(&sender_of(number)), Some(number));
             for (index, address) in message.recipients.iter().enumerate() {
                 assert_eq!(recipient(address), Some(Recipient { message: number, index: index as u8 }));
             }

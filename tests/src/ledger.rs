@@ -1,7 +1,12 @@
-//! The ledger of the crash proof: what was accepted against what the sink took, and the judgement over both.
+//! The ledger of the crash proof: what was accepted against what the sink took and what was returned to the senders,
+//! and the judgement over all of it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod judgement;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
+
+pub use judgement::Judgement;
 
 /// A recipient of a generated message: the message's number and the recipient's index within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +28,26 @@ pub struct Dot {
     pub sequence: u32,
 }
 
+/// A transaction of the sink, whether it came to a final dot or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TransactionId {
+    /// The sink's connection.
+    pub connection: u64,
+    /// Which MAIL of the connection, from 1.
+    pub mail: u32,
+}
+
+/// A report of failure (DSN) that came to the sender of the message that it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Its Message-ID.
+    pub id: String,
+    /// Whom it names with `Action: failed`.
+    pub failed: Vec<Recipient>,
+    /// Of its octets behind the header.
+    pub digest: u64,
+}
+
 /// How a start of Sluice ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -36,7 +61,11 @@ pub enum End {
 struct Book {
     accepted: HashMap<u64, u8>,
     delivered: HashMap<Recipient, Vec<Dot>>,
-    refused: HashSet<Recipient>,
+    /// By the last transaction in which it was.
+    refused: HashMap<Recipient, TransactionId>,
+    /// By Message-ID: each delivery of it.
+    reports: HashMap<String, Vec<(Report, Dot)>>,
+    reported: HashSet<Recipient>,
     last_dot: HashMap<u64, u32>,
     ends: Vec<End>,
     foreign: Vec<String>,
@@ -64,13 +93,26 @@ impl Ledger {
         for recipient in recipients {
             book.delivered.entry(*recipient).or_default().push(dot);
         }
-        let last = book.last_dot.entry(dot.connection).or_default();
-        *last = dot.sequence.max(*last);
+        book.dot(dot.connection, dot.sequence);
     }
 
-    /// The sink refused `recipient` for good: its fate is a bounce.
-    pub fn refused(&self, recipient: Recipient) {
-        self.book().refused.insert(recipient);
+    /// A final dot has come, whatever it is answered with.
+    pub fn dot(&self, connection: u64, sequence: u32) {
+        self.book().dot(connection, sequence);
+    }
+
+    /// The sink is about to refuse `recipients` for good: they are to be reported to their sender, together.
+    pub fn refused(&self, recipients: &[Recipient], transaction: TransactionId) {
+        let mut book = self.book();
+        book.refused.extend(recipients.iter().map(|recipient| (*recipient, transaction)));
+    }
+
+    /// The sink is about to answer 250 for a report.
+    pub fn reported(&self, report: Report, dot: Dot) {
+        let mut book = self.book();
+        book.dot(dot.connection, dot.sequence);
+        book.reported.extend(&report.failed);
+        book.reports.entry(report.id.clone()).or_default().push((report, dot));
     }
 
     /// The sink was given what no generator made, or not as it was made.
@@ -98,7 +140,7 @@ impl Ledger {
         self.book().accepted.len() as u64
     }
 
-    /// Accepted recipients that the sink has neither taken nor refused.
+    /// Accepted recipients that were neither delivered to nor reported to their sender.
     #[must_use]
     pub fn open(&self) -> usize {
         let book = self.book();
@@ -122,126 +164,12 @@ fn recipients(message: u64, count: u8) -> impl Iterator<Item = Recipient> {
 
 impl Book {
     fn is_open(&self, recipient: &Recipient) -> bool {
-        !self.delivered.contains_key(recipient) && !self.refused.contains(recipient)
+        !self.delivered.contains_key(recipient) && !self.reported.contains(recipient)
     }
 
-    fn judge(&self, in_flight: usize) -> Judgement {
-        let mut out = Judgement { foreign: self.foreign.clone(), ..Judgement::default() };
-        out.kills = self.ends.iter().filter(|end| **end == End::Killed).count();
-        for (message, count) in &self.accepted {
-            for recipient in recipients(*message, *count) {
-                out.accepted += 1;
-                if self.is_open(&recipient) {
-                    out.lost.push(recipient);
-                }
-            }
-        }
-        out.lost.sort_unstable();
-        out.refused = self.refused.len();
-        let mut interrupted: BTreeMap<u32, HashSet<(u64, u32)>> = BTreeMap::new();
-        for (recipient, dots) in &self.delivered {
-            out.delivered += 1;
-            out.unanswered += usize::from(!self.accepted.contains_key(&recipient.message));
-            out.repeated += dots.len() - 1;
-            for pair in dots.windows(2) {
-                match self.excuse(pair[0], pair[1]) {
-                    Ok(()) => {
-                        _ = interrupted.entry(pair[0].run).or_default().insert((pair[0].connection, pair[0].sequence))
-                    }
-                    Err(why) => out
-                        .unexcused
-                        .push(format!("recipient {} of message {}: {why}", recipient.index, recipient.message)),
-                }
-            }
-        }
-        for (run, transactions) in interrupted {
-            out.interrupted_max = out.interrupted_max.max(transactions.len());
-            if transactions.len() > in_flight {
-                let count = transactions.len();
-                out.unexcused
-                    .push(format!("{count} transactions of run {run} came again, {in_flight} could be in flight"));
-            }
-        }
-        out
-    }
-
-    /// A repeat is the kill's when the first was the last final dot of its connection and its run was killed: only
-    /// then can its fate have been undecided.
-    fn excuse(&self, first: Dot, second: Dot) -> Result<(), String> {
-        if first.run == second.run {
-            return Err(format!("twice within run {}", first.run));
-        }
-        if self.ends.get(first.run as usize) != Some(&End::Killed) {
-            return Err(format!("again after run {} ended in peace", first.run));
-        }
-        let last = self.last_dot.get(&first.connection).copied().unwrap_or_default();
-        if first.sequence < last {
-            let (run, connection) = (first.run, first.connection);
-            let since = last - first.sequence;
-            return Err(format!(
-                "run {run}, connection {connection}: {since} more final dots followed it, so it was decided"
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// What a ledger comes to, counted in recipients.
-#[derive(Clone, Debug, Default)]
-pub struct Judgement {
-    /// Recipients of messages answered with 250.
-    pub accepted: usize,
-    /// Recipients that the sink took at least once.
-    pub delivered: usize,
-    /// Of these, recipients of messages whose answer a kill cut off.
-    pub unanswered: usize,
-    /// Recipients that the sink refused for good.
-    pub refused: usize,
-    /// Deliveries beyond the first.
-    pub repeated: usize,
-    /// `kill -9`s.
-    pub kills: usize,
-    /// The most transactions that came again after one kill.
-    pub interrupted_max: usize,
-    /// Accepted recipients that were neither taken nor refused.
-    pub lost: Vec<Recipient>,
-    /// Repeats that no kill explains.
-    pub unexcused: Vec<String>,
-    /// Deliveries that are not what was submitted.
-    pub foreign: Vec<String>,
-}
-
-impl Judgement {
-    /// Nothing lost, nothing changed, no repeat beyond the transactions in flight.
-    #[must_use]
-    pub fn holds(&self) -> bool {
-        self.lost.is_empty() && self.unexcused.is_empty() && self.foreign.is_empty()
-    }
-
-    /// The result in a few lines.
-    #[must_use]
-    pub fn summary(&self) -> String {
-        let mut text = format!(
-            "accepted {} recipients, delivered {} ({} of them unanswered), refused {}, repeated {} over {} kills ({} transactions at most after one)\n",
-            self.accepted,
-            self.delivered,
-            self.unanswered,
-            self.refused,
-            self.repeated,
-            self.kills,
-            self.interrupted_max
-        );
-        for (what, list) in [("unexcused repeats", &self.unexcused), ("altered", &self.foreign)] {
-            for line in list.iter().take(10) {
-                text.push_str(&format!("  {what}: {line}\n"));
-            }
-        }
-        for lost in self.lost.iter().take(10) {
-            text.push_str(&format!("  lost: recipient {} of message {}\n", lost.index, lost.message));
-        }
-        let (lost, unexcused, foreign) = (self.lost.len(), self.unexcused.len(), self.foreign.len());
-        text.push_str(&format!("lost {lost}, unexcused repeats {unexcused}, altered {foreign}\n"));
-        text
+    fn dot(&mut self, connection: u64, sequence: u32) {
+        let last = self.last_dot.entry(connection).or_default();
+        *last = sequence.max(*last);
     }
 }
 
@@ -254,6 +182,13 @@ mod tests {
 
     fn dot(run: u32, connection: u64, sequence: u32) -> Dot {
         Dot { run, connection, sequence }
+    }
+
+    const FIRST: TransactionId = TransactionId { connection: 9, mail: 1 };
+    const SECOND: TransactionId = TransactionId { connection: 9, mail: 2 };
+
+    fn report(id: &str, failed: &[Recipient]) -> Report {
+        Report { id: id.to_owned(), failed: failed.to_vec(), digest: 1 }
     }
 
     /// What is entered, and what the judgement must hold: lost, repeated, unexcused.
@@ -277,13 +212,95 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_recipient_and_an_unanswered_message_are_not_lost() {
+    fn a_reported_recipient_and_an_unanswered_message_are_not_lost() {
         let entries = |ledger: &Ledger| {
             ledger.accepted(1, 1);
-            ledger.refused(ONE);
+            ledger.refused(&[ONE], FIRST);
+            ledger.reported(report("a", &[ONE]), dot(0, 1, 0));
             ledger.delivered(&[TWO], dot(0, 0, 0));
         };
         check(entries, (0, 0, 0));
+    }
+
+    #[test]
+    fn a_refused_recipient_that_is_not_reported_is_lost() {
+        let entries = |ledger: &Ledger| {
+            ledger.accepted(1, 1);
+            ledger.refused(&[ONE], FIRST);
+            assert_eq!(ledger.open(), 1);
+        };
+        check(entries, (1, 0, 0));
+    }
+
+    #[test]
+    fn a_report_may_come_again_as_other_mail_may() {
+        let again = |end: End| {
+            move |ledger: &Ledger| {
+                ledger.refused(&[ONE], FIRST);
+                ledger.reported(report("a", &[ONE]), dot(0, 0, 0));
+                ledger.ended(end);
+                ledger.reported(report("a", &[ONE]), dot(1, 1, 0));
+            }
+        };
+        check(again(End::Killed), (0, 1, 0));
+        check(again(End::Drained), (0, 1, 1));
+        let decided = |ledger: &Ledger| {
+            ledger.refused(&[ONE], FIRST);
+            ledger.reported(report("a", &[ONE]), dot(0, 0, 0));
+            ledger.dot(0, 1);
+            ledger.ended(End::Killed);
+            ledger.reported(report("a", &[ONE]), dot(1, 1, 0));
+        };
+        check(decided, (0, 1, 1));
+    }
+
+    /// What is entered, and what is wrong with it.
+    fn defect(entries: impl FnOnce(&Ledger), expect: &str) {
+        let ledger = Ledger::default();
+        entries(&ledger);
+        let judgement = ledger.judge(10);
+        let found = judgement.defects.join("\n");
+        assert_eq!(judgement.defects.len(), usize::from(!expect.is_empty()), "{found}");
+        assert!(found.contains(expect) && judgement.holds() == expect.is_empty(), "{found}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_reports_is_found() {
+        let other = Recipient { message: 1, index: 1 };
+        let doubled = |ledger: &Ledger| {
+            ledger.refused(&[ONE], FIRST);
+            ledger.reported(report("a", &[ONE]), dot(0, 0, 0));
+            ledger.reported(report("b", &[ONE]), dot(0, 0, 1));
+        };
+        defect(doubled, "several reports");
+        let split = |ledger: &Ledger| {
+            ledger.refused(&[ONE, other], FIRST);
+            ledger.reported(report("a", &[ONE]), dot(0, 0, 0));
+            ledger.reported(report("b", &[other]), dot(0, 0, 1));
+        };
+        defect(split, "in one transaction");
+        let apart = |ledger: &Ledger| {
+            ledger.refused(&[ONE, other], FIRST);
+            ledger.refused(&[other], SECOND);
+            ledger.reported(report("a", &[ONE]), dot(0, 0, 0));
+            ledger.reported(report("b", &[other]), dot(0, 0, 1));
+        };
+        defect(apart, "");
+        let delivered_too = |ledger: &Ledger| {
+            ledger.refused(&[ONE], FIRST);
+            ledger.reported(report("a", &[ONE]), dot(0, 0, 0));
+            ledger.delivered(&[ONE], dot(0, 0, 1));
+        };
+        defect(delivered_too, "delivered");
+        let unfounded = |ledger: &Ledger| ledger.reported(report("a", &[ONE]), dot(0, 0, 0));
+        defect(unfounded, "never refused");
+        let changed = |ledger: &Ledger| {
+            ledger.refused(&[ONE], FIRST);
+            ledger.reported(report("a", &[ONE]), dot(0, 0, 0));
+            ledger.ended(End::Killed);
+            ledger.reported(Report { digest: 2, ..report("a", &[ONE]) }, dot(1, 1, 0));
+        };
+        defect(changed, "another text");
     }
 
     #[test]

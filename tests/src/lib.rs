@@ -7,6 +7,7 @@
 pub mod aiosmtpd;
 pub mod certificate;
 pub mod crash;
+pub mod dns;
 pub mod generator;
 pub mod http;
 pub mod ledger;
@@ -15,6 +16,7 @@ pub mod ports;
 pub mod postfix;
 pub mod process;
 pub mod random;
+pub mod returns;
 pub mod sink;
 pub mod sluice;
 pub mod smtp;

@@ -79,7 +79,8 @@ impl Letter {
     /// Whether it is a delivery status notification.
     #[must_use]
     pub fn is_report(&self) -> bool {
-        self.facts["type"] == "multipart/report" && self.facts["report_type"] == "delivery-status"
+        let kind = self.facts["report_type"].as_str().unwrap_or_default();
+        self.facts["type"] == "multipart/report" && ["delivery-status", "global-delivery-status"].contains(&kind)
     }
 
     /// The types of its parts.

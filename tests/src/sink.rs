@@ -70,6 +70,8 @@ pub enum Action {
     Accept,
     /// This reply instead, without its CRLF.
     Reply(&'static str),
+    /// The same, written at once; then [`Handler::written`] is told.
+    ReplyNow(&'static str),
     /// Close without a word.
     Close,
     /// This reply, then close.
@@ -86,8 +88,18 @@ pub trait Handler: Send + Sync + 'static {
         Action::Accept
     }
 
+    /// The first line of a content has come.
+    fn content(&self, connection: u64) {
+        let _ = connection;
+    }
+
     /// A message is taken; `250` is written when this returns.
     fn message(&self, transaction: Transaction);
+
+    /// The answer to a message that was taken, or to an [`Action::ReplyNow`], is written.
+    fn written(&self, connection: u64) {
+        let _ = connection;
+    }
 }
 
 type Steps = Box<dyn Fn(u64, Step<'_>) -> Action + Send + Sync>;
@@ -146,7 +158,12 @@ impl Sink {
 
     /// Listens on `port`.
     pub fn start_on(port: u16, handler: Arc<dyn Handler>) -> Result<Self> {
-        let listener = TcpListener::bind(ports::loopback(port))?;
+        Self::start_at(ports::loopback(port), handler)
+    }
+
+    /// Listens at `address`.
+    pub fn start_at(address: SocketAddr, handler: Arc<dyn Handler>) -> Result<Self> {
+        let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         let (stop, open) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let acceptor = std::thread::spawn({
@@ -300,6 +317,8 @@ impl Connection {
         if self.allowed(Step::Dot)? {
             self.handler.message(Transaction { at, connection: self.id, sequence, mail, recipients, content });
             self.say("250 2.0.0 Taken")?;
+            self.flush()?;
+            self.handler.written(self.id);
         }
         Ok(())
     }
@@ -312,6 +331,9 @@ impl Connection {
             let read = (&mut self.input).take(CONTENT_MAX).read_until(b'\n', &mut content)?;
             if read == 0 || content.last() != Some(&b'\n') || content.len() as u64 > CONTENT_MAX {
                 return Ok(None);
+            }
+            if start == 0 {
+                self.handler.content(self.id);
             }
             if content[start] == b'.' {
                 if &content[start..] == b".\r\n" {
@@ -328,6 +350,12 @@ impl Connection {
         match self.handler.step(self.id, step) {
             Action::Accept => Ok(true),
             Action::Reply(text) => self.say(text).map(|()| false),
+            Action::ReplyNow(text) => {
+                self.say(text)?;
+                self.flush()?;
+                self.handler.written(self.id);
+                Ok(false)
+            }
             Action::Close => Err(Closed),
             Action::ReplyAndClose(text) => {
                 self.say(text)?;

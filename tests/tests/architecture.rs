@@ -17,11 +17,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("queue", &["mail"]),
     ("route", &["mail"]),
     ("daemon", &["mail"]),
+    ("report", &["mail"]),
     ("spool", &["mail", "proto"]),
+    ("feed", &["mail", "report", "spool"]),
     ("registry", &["mail", "proto"]),
     ("wire", &["mail", "smtp"]),
     ("ingress", &["daemon", "limits", "mail", "registry", "smtp", "spool", "wire"]),
-    ("delivery", &["daemon", "mail", "queue", "route", "smtp", "spool", "wire"]),
+    ("delivery", &["daemon", "limits", "mail", "queue", "registry", "report", "route", "smtp", "spool", "wire"]),
     ("control", &["daemon", "mail", "proto", "registry", "spool"]),
     (
         "sluice",
@@ -39,7 +41,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("argon2", &["registry"]),
     ("axum", &["daemon", "sluice"]),
     ("clap", &["sluice"]),
+    ("csv", &["feed"]),
     ("fjall", &["registry"]),
+    ("flate2", &["feed"]),
     ("hickory-resolver", &["route"]),
     ("idna", &["mail"]),
     ("mimalloc", &["sluice"]),
@@ -47,6 +51,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rcgen", &["sluice"]),
     ("rustix", &["daemon", "spool"]),
     ("rustls", &["wire"]),
+    ("rustls-native-certs", &["wire"]),
     ("socket2", &["wire"]),
     ("tokio-rustls", &["wire"]),
     ("toml", &["daemon", "sluice"]),
@@ -59,6 +64,7 @@ const PURE: &[(&str, &[&str])] = &[
     ("mail", &["bytes", "idna", "memchr", "thiserror"]),
     ("smtp", &["base64", "bytes", "memchr", "thiserror"]),
     ("queue", &["thiserror"]),
+    ("report", &["bytes", "memchr"]),
 ];
 
 /// What a pure crate's code must not name.

@@ -17,14 +17,19 @@ pub struct Gcra {
 impl Gcra {
     /// Takes `n` at `now`, or says how long to wait until `n` can be taken. 0 per minute is never granted.
     pub fn take(&mut self, now: Instant, n: u32, per_minute: u32) -> Result<(), Duration> {
-        if per_minute == 0 {
-            return Err(MINUTE);
+        self.take_per(now, n, (per_minute, MINUTE))
+    }
+
+    /// As [`Self::take`], with so many in another time than a minute, which is all that may come at once.
+    pub fn take_per(&mut self, now: Instant, n: u32, (count, per): (u32, Duration)) -> Result<(), Duration> {
+        if count == 0 {
+            return Err(per);
         }
-        let cost = MINUTE.saturating_mul(n) / per_minute;
+        let cost = per.saturating_mul(n) / count;
         let restored = self.restored.map_or(now, |at| at.max(now)) + cost;
         let owed = restored.saturating_duration_since(now);
-        if owed > MINUTE {
-            return Err(owed - MINUTE);
+        if owed > per {
+            return Err(owed - per);
         }
         self.restored = Some(restored);
         Ok(())
@@ -52,15 +57,20 @@ impl<K: Clone + Eq + Hash> Rates<K> {
 
     /// Takes `n` of `key`'s `per_minute`, or says how long to wait.
     pub fn take(&self, now: Instant, key: &K, n: u32, per_minute: u32) -> Result<(), Duration> {
+        self.take_per(now, key, n, (per_minute, MINUTE))
+    }
+
+    /// As [`Self::take`], with so many in another time than a minute.
+    pub fn take_per(&self, now: Instant, key: &K, n: u32, rate: (u32, Duration)) -> Result<(), Duration> {
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(cell) = cells.get_mut(key) {
-            return cell.take(now, n, per_minute);
+            return cell.take_per(now, n, rate);
         }
         if cells.len() >= self.max_keys {
             make_room(&mut cells, now, self.max_keys);
         }
         let mut cell = Gcra::default();
-        let taken = cell.take(now, n, per_minute);
+        let taken = cell.take_per(now, n, rate);
         cells.insert(key.clone(), cell);
         taken
     }
@@ -108,6 +118,16 @@ mod tests {
         assert!(cell.take(start, 7, 6).is_err());
         assert_eq!(cell.take(start, 6, 6), Ok(()));
         assert_eq!(cell.take(start, 1, 0), Err(MINUTE));
+    }
+
+    #[test]
+    fn any_time_may_be_the_measure() {
+        let (start, hour) = (any_instant(), Duration::from_secs(3600));
+        let mut cell = Gcra::default();
+        assert_eq!(cell.take_per(start, 2, (2, hour)), Ok(()));
+        assert_eq!(cell.take_per(start, 1, (2, hour)), Err(hour / 2));
+        assert_eq!(cell.take_per(start + hour / 2, 1, (2, hour)), Ok(()));
+        assert_eq!(cell.take_per(start + hour, 1, (0, hour)), Err(hour));
     }
 
     #[test]

@@ -2,8 +2,10 @@
 //!
 //! The rules, from RFC 5321 4.2.1 and what the large senders learned:
 //! - 4yz and everything that is not a reply is temporary: the mail waits.
-//! - 5yz is permanent, except where it speaks of our own setting up of the session (STARTTLS, AUTH, RSET),
-//!   or where RFC 5321 4.5.3.1.10 says that 552 to RCPT means "too many recipients".
+//! - 5yz is permanent, except where it speaks of our own setting up of the session (STARTTLS, AUTH, RSET, and
+//!   wherever a missing or refused log-in or encryption is told of), or where RFC 5321 4.5.3.1.10 says that 552 to
+//!   RCPT means "too many recipients".
+//! - What the peer lacks is permanent when the message needs it, temporary when only the session does.
 //! - 421 anywhere speaks of the host, whatever command it answers.
 //! - Before MAIL a failure speaks of the site; at MAIL of the sender; at RCPT of the recipient; after that of
 //!   the message. A connection lost in the content or after its final dot speaks of the message, since a
@@ -35,6 +37,8 @@ pub fn judge(failure: &Failure, context: &Context) -> Verdict {
         Cause::NoSuchHost(code, _) | Cause::Prohibited(code, _) => {
             Verdict::Bounced { status: permanent(*code), blame: Blame::Recipient }
         }
+        // Like a refused log-in: what is amiss is between the two of us, and no message was looked at.
+        Cause::Unsupported(..) if is_before_mail(stage) => Verdict::Deferred { blame: Blame::Site },
         Cause::Unsupported(code, _) => Verdict::Bounced { status: permanent(*code), blame: Blame::Message },
     }
 }
@@ -44,17 +48,23 @@ pub fn judge(failure: &Failure, context: &Context) -> Verdict {
 #[must_use]
 pub fn speaks_of_site(failure: &Failure) -> bool {
     let in_handshake = match failure.stage {
-        Stage::Connect | Stage::Greeting | Stage::Ehlo | Stage::StartTls => true,
-        Stage::Resolve
-        | Stage::Auth
-        | Stage::Mail
-        | Stage::Rcpt
-        | Stage::Data
-        | Stage::Body
-        | Stage::Dot
-        | Stage::Rset => false,
+        Stage::Connect | Stage::Greeting | Stage::Ehlo | Stage::StartTls | Stage::Auth => true,
+        Stage::Resolve | Stage::Mail | Stage::Rcpt | Stage::Data | Stage::Body | Stage::Dot | Stage::Rset => false,
     };
-    in_handshake || matches!(&failure.cause, Cause::Reply(reply) if reply.code == 421)
+    match &failure.cause {
+        Cause::Reply(reply) if reply.code == 421 => true,
+        // The mail is not to go there at all; how much of it at once does not matter.
+        Cause::Prohibited(..) => false,
+        Cause::Reply(_)
+        | Cause::Timeout
+        | Cause::Closed
+        | Cause::Io(_)
+        | Cause::Tls(_)
+        | Cause::Protocol(_)
+        | Cause::NoSuchHost(..)
+        | Cause::Dns(_)
+        | Cause::Unsupported(..) => in_handshake,
+    }
 }
 
 /// The failure as a reply: the peer's own, or one in our words with the status that fits.
@@ -78,7 +88,7 @@ pub fn reply_of(failure: &Failure) -> Reply {
 }
 
 fn judge_reply(stage: Stage, reply: &Reply, context: &Context) -> Verdict {
-    if reply.code == 421 || !(reply.is_permanent() || reply.is_transient()) {
+    if reply.code == 421 || !(reply.is_permanent() || reply.is_transient()) || asks_for_our_part(reply) {
         return Verdict::Deferred { blame: Blame::Site };
     }
     let blame = blame_of_reply(stage, reply);
@@ -127,6 +137,19 @@ fn blame_of_loss(stage: Stage) -> Blame {
         | Stage::Data
         | Stage::Rset => Blame::Site,
         Stage::Body | Stage::Dot => Blame::Message,
+    }
+}
+
+/// Whether a command was refused because our log-in does not hold (RFC 4954 6), or because the session is not
+/// encrypted (RFC 3207 4): that is ours and the operator's to mend, while the mail waits.
+fn asks_for_our_part(reply: &Reply) -> bool {
+    matches!(reply.code, 534 | 535 | 538) || (reply.code == 530 && reply.text.to_ascii_uppercase().contains("STARTTLS"))
+}
+
+fn is_before_mail(stage: Stage) -> bool {
+    match stage {
+        Stage::Resolve | Stage::Connect | Stage::Greeting | Stage::Ehlo | Stage::StartTls | Stage::Auth => true,
+        Stage::Mail | Stage::Rcpt | Stage::Data | Stage::Body | Stage::Dot | Stage::Rset => false,
     }
 }
 

@@ -77,7 +77,6 @@ pub struct SiteLimits {
 
 /// Which limits were ordered by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "one for each limit")]
 pub struct Said {
     /// Of [`SiteLimits::max_smtp_out`].
     pub max_smtp_out: bool,

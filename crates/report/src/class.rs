@@ -131,7 +131,7 @@ fn telling(status: EnhancedCode) -> Option<BounceClass> {
 /// What other statuses suggest when the words say nothing.
 fn suggested(status: EnhancedCode) -> Option<BounceClass> {
     match (status.1, status.2) {
-        (1, 3 | 4 | 5) => Some(BounceClass::BadMailbox),
+        (1, 3..=5) => Some(BounceClass::BadMailbox),
         (2, 4) => Some(BounceClass::BadMailbox),
         (3, 3) => Some(BounceClass::ProtocolErrors),
         (3, 5) | (4, 3 | 4) => Some(BounceClass::RoutingErrors),

@@ -94,22 +94,18 @@ mod tests {
 
     #[test]
     fn foreign_words_become_one_harmless_line() {
-        for (text, expect) in [
-            ("a b", "a b"),
-            (" a\r\nBcc: b\0c\u{85}d ", "a Bcc: b c d"),
-            ("a \t  b\u{a0}", "a b"),
-            ("pay \u{202e}moc.elgoog\u{202c}", "pay moc.elgoog"),
-            ("12345678901", "1234567890[...]"),
-            ("1234567890", "1234567890"),
-            ("", ""),
+        for (text, max, expect) in [
+            ("a b", 9, "a b"),
+            (" a\r\nBcc: b\0c\u{85}d ", 99, "a Bcc: b c d"),
+            ("a \t  b\u{a0}", 9, "a b"),
+            ("pay \u{202e}moc.elgoog\u{202c}", 99, "pay moc.elgoog"),
+            ("12345678901", 10, "1234567890[...]"),
+            ("1234567890", 10, "1234567890"),
+            ("", 9, ""),
         ] {
-            assert_eq!(
-                line(text, 10.max(expect.len() - if expect.ends_with("]") { 5 } else { 0 })),
-                expect,
-                "{text:?}"
-            );
+            assert_eq!(line(text, max), expect, "{text:?}");
         }
-        assert_eq!(word("\"a  b\"@c\r\nX: y\u{2028}"), "\"a  b\"@c??X: y?");
+        assert_eq!(word("\"a  b\"@c\r\nX\u{2028}y"), "\"a  b\"@c??X?y");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Reports to senders: delivery status notifications (RFC 3464, RFC 6533), and the classes of bounces.
 //!
-//! Pure: from an envelope and what became of it to octets. Whether a report is owed is decided elsewhere; [`write`]
+//! Pure: from an envelope and what became of it to octets. Whether a report is owed is decided elsewhere; [`write()`]
 //! writes one.
 
 mod advice;
@@ -18,6 +18,7 @@ use sluice_mail::{BodyFlags, Envelope, QueueId, UnixMs};
 pub use class::{BounceClass, classify};
 pub use dsn::write;
 pub use original::{HEADERS_MAX, header_section};
+pub use utf8::decode_xtext;
 
 /// What is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub enum Original<'a> {
     /// The whole message. Its headers alone are given back when it cannot be put into another message as it is: a
     /// line of over 998 octets, a CR or LF alone, a NUL, or REQUIRETLS (RFC 8689 5).
     Whole(&'a [u8]),
-    /// Nothing, and why: a sentence for people.
+    /// Nothing, and why: the end of a sentence, without its full stop.
     Missing(&'a str),
 }
 

@@ -46,13 +46,12 @@ pub(crate) fn write(notice: &Notice<'_>, marks: &Marks, returned: Option<&Return
 
 fn opening(out: &mut String, notice: &Notice<'_>, marks: &Marks) {
     let accepted = format_rfc5322(notice.envelope.accepted);
+    let whom = if notice.recipients.len() == 1 { "the recipient below" } else { "the recipients below" };
     let what = match notice.kind {
-        Kind::Failed => "Your message could not be delivered to the recipients below. It will not be tried again for \
-                         them."
-            .to_owned(),
+        Kind::Failed => format!("Your message could not be delivered to {whom}, and will not be tried again."),
         Kind::Delayed { until } => format!(
-            "Your message has not been delivered to the recipients below yet. You need not do anything: it will be \
-             tried until {}. Should it fail for good, you will be told.",
+            "Your message has not been delivered to {whom} yet. You need not do anything: it will be tried until {}. \
+             Should it fail for good, you will be told.",
             format_rfc5322(until)
         ),
     };
@@ -82,7 +81,7 @@ fn story(notice: &Notice<'_>, recipient: &Recipient) -> String {
         }
         (None, true) => paragraph(&mut out, "    ", "The recipient's mail server answered:"),
         (None, false) if is_expired => {}
-        (None, false) => paragraph(&mut out, "    ", "It did not get to the recipient's mail server:"),
+        (None, false) => paragraph(&mut out, "    ", "It could not be handed to the recipient's mail server:"),
     }
     out.push_str("\r\n");
     if let Some(reply) = told.reply {
@@ -127,7 +126,7 @@ fn quote(out: &mut String, reply: &Reply, is_peers: bool) {
 fn closing(out: &mut String, notice: &Notice<'_>, returned: Option<&Returned>) {
     out.push_str("\r\n");
     let enclosed = match (notice.original, returned) {
-        (Original::Missing(why), _) => format!("Your message is not enclosed: {}", clean::line(why, REPLY_LINE_MAX)),
+        (Original::Missing(why), _) => format!("Your message is not enclosed: {}.", clean::line(why, REPLY_LINE_MAX)),
         (_, None) => "Your message is not enclosed.".to_owned(),
         (Original::Whole(_), Some(returned)) if !returned.is_whole => {
             "Only the headers of your message are enclosed, as it cannot be enclosed unchanged.".to_owned()

@@ -2,7 +2,8 @@
 
 /// Decodes xtext: `+` and two upper-case hexadecimal digits stand for an octet. What is no xtext, or no UTF-8 when
 /// decoded, is given back as it is.
-pub(crate) fn decode_xtext(text: &str) -> String {
+#[must_use]
+pub fn decode_xtext(text: &str) -> String {
     fn decoded(text: &str) -> Option<String> {
         let mut out = Vec::with_capacity(text.len());
         let mut octets = text.bytes();

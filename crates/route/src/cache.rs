@@ -1,10 +1,9 @@
 //! Answers that are still good, in bounded memory.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-use sluice_mail::Host;
 
 use crate::{Resolved, Route};
 
@@ -22,16 +21,16 @@ const STALE_MAX: Duration = Duration::from_secs(3600);
 /// Two generations: what is asked for moves to the young one, and when that is full the old one is dropped. So
 /// what nobody asks for goes, at no cost per entry.
 #[derive(Debug)]
-pub(crate) struct Cache {
-    generations: Mutex<Generations>,
+pub(crate) struct Cache<K> {
+    generations: Mutex<Generations<K>>,
     /// Entries per generation.
     size: usize,
 }
 
-#[derive(Debug, Default)]
-struct Generations {
-    young: HashMap<Host, Entry>,
-    old: HashMap<Host, Entry>,
+#[derive(Debug)]
+struct Generations<K> {
+    young: HashMap<K, Entry>,
+    old: HashMap<K, Entry>,
 }
 
 #[derive(Debug)]
@@ -54,16 +53,17 @@ pub(crate) struct Found {
     pub(crate) is_due: bool,
 }
 
-impl Cache {
+impl<K: Eq + Hash> Cache<K> {
     /// Holds up to `entries` answers.
     pub(crate) fn new(entries: usize) -> Self {
-        Self { generations: Mutex::default(), size: (entries / 2).max(1) }
+        let generations = Generations { young: HashMap::new(), old: HashMap::new() };
+        Self { generations: Mutex::new(generations), size: (entries / 2).max(1) }
     }
 
     /// The answer, while it is good.
-    pub(crate) fn get(&self, now: Instant, host: &Host) -> Option<Found> {
+    pub(crate) fn get(&self, now: Instant, key: &K) -> Option<Found> {
         let mut generations = self.lock();
-        let entry = generations.entry(host, self.size)?;
+        let entry = generations.entry(key, self.size)?;
         if now >= entry.good_until {
             return None;
         }
@@ -76,19 +76,19 @@ impl Cache {
     }
 
     /// Keeps an answer for a time. In its last quarter it is refreshed, if it is busy.
-    pub(crate) fn put(&self, now: Instant, life: Duration, host: Host, answer: Resolved) {
+    pub(crate) fn put(&self, now: Instant, life: Duration, key: K, answer: Resolved) {
         let good_until = now + life;
         let entry =
             Entry { answer, good_until, stale_until: good_until + STALE_MAX, refresh_at: now + life / 4 * 3, asked: 0 };
         let mut generations = self.lock();
-        generations.old.remove(&host);
-        generations.insert(host, entry, self.size);
+        generations.old.remove(&key);
+        generations.insert(key, entry, self.size);
     }
 
     /// A newer answer cannot be had now: the route that was known may be used on for a while.
-    pub(crate) fn prolong(&self, now: Instant, host: &Host) -> Option<std::sync::Arc<Route>> {
+    pub(crate) fn prolong(&self, now: Instant, key: &K) -> Option<Arc<Route>> {
         let mut generations = self.lock();
-        let entry = generations.entry(host, self.size)?;
+        let entry = generations.entry(key, self.size)?;
         let Ok(route) = &entry.answer else { return None };
         if now >= entry.stale_until {
             return None;
@@ -105,39 +105,38 @@ impl Cache {
     }
 
     #[cfg(test)]
-    pub(crate) fn life(&self, now: Instant, host: &Host) -> Duration {
+    pub(crate) fn life(&self, now: Instant, key: &K) -> Duration {
         let mut generations = self.lock();
-        let entry = generations.entry(host, self.size);
+        let entry = generations.entry(key, self.size);
         entry.map_or(Duration::ZERO, |entry| entry.good_until.saturating_duration_since(now))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Generations> {
+    fn lock(&self) -> MutexGuard<'_, Generations<K>> {
         self.generations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Generations {
+impl<K: Eq + Hash> Generations<K> {
     /// The entry, which is a young one from now on.
-    fn entry(&mut self, host: &Host, size: usize) -> Option<&mut Entry> {
-        if let Some((host, entry)) = self.old.remove_entry(host) {
-            self.insert(host, entry, size);
+    fn entry(&mut self, key: &K, size: usize) -> Option<&mut Entry> {
+        if let Some((key, entry)) = self.old.remove_entry(key) {
+            self.insert(key, entry, size);
         }
-        self.young.get_mut(host)
+        self.young.get_mut(key)
     }
 
-    fn insert(&mut self, host: Host, entry: Entry, size: usize) {
-        if self.young.len() >= size && !self.young.contains_key(&host) {
+    fn insert(&mut self, key: K, entry: Entry, size: usize) {
+        if self.young.len() >= size && !self.young.contains_key(&key) {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(host, entry);
+        self.young.insert(key, entry);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sluice_mail::{Cause, Failure, Stage};
-    use std::sync::Arc;
+    use sluice_mail::{Cause, Failure, Host, Stage};
 
     const LIFE: Duration = Duration::from_secs(100);
 

@@ -4,16 +4,21 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
 use sluice_mail::{Cause, Clock, Domain, Failure, Host, Stage};
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
 
+use crate::cache::Cache;
 use crate::{Hop, Login, Numbers, Resolved, Route, Routes, TlsPolicy};
 
 /// How long the addresses of a relay host's name are kept.
-const NAME_TTL: Duration = Duration::from_secs(60);
+const NAME_LIFE: Duration = Duration::from_secs(60);
+/// How long nobody asks again after a failure.
+const TROUBLE_LIFE: Duration = Duration::from_secs(10);
 /// How long a relay host's name may take to be resolved.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -54,17 +59,26 @@ impl FixedRoute {
 
 /// Routes that were written down, and another's for the rest.
 pub struct FixedRoutes {
-    by_domain: HashMap<Domain, Relay>,
-    all_others: Option<Relay>,
+    relays: Arc<Relays>,
+    by_domain: HashMap<Domain, usize>,
+    all_others: Option<usize>,
     rest: Option<Arc<dyn Routes>>,
+}
+
+struct Relays {
+    relays: Vec<Relay>,
+    /// What the names of hosts were resolved to, by the place of the relay.
+    known: Cache<usize>,
     clock: Arc<dyn Clock>,
 }
 
 struct Relay {
     rule: FixedRoute,
     site: Arc<str>,
-    /// The last answer and until when it is good; for ever when all hosts are addresses.
-    known: Mutex<Option<(Option<Instant>, Arc<Route>)>>,
+    /// The route, when all hosts are addresses.
+    constant: Option<Arc<Route>>,
+    /// Whoever asks the system holds it, so that many mails at once ask once.
+    asking: Mutex<()>,
 }
 
 impl FixedRoutes {
@@ -72,26 +86,27 @@ impl FixedRoutes {
     #[must_use]
     pub fn new(routes: Vec<FixedRoute>, rest: Option<Arc<dyn Routes>>, clock: Arc<dyn Clock>) -> Self {
         let (mut by_domain, mut all_others) = (HashMap::new(), None);
-        for route in routes {
-            let domain = route.domain.clone();
-            let relay = Relay::new(route);
-            match domain {
-                Some(domain) => drop(by_domain.insert(domain, relay)),
-                None => all_others = Some(relay),
+        for (place, route) in routes.iter().enumerate() {
+            match route.domain.clone() {
+                Some(domain) => drop(by_domain.insert(domain, place)),
+                None => all_others = Some(place),
             }
         }
-        Self { by_domain, all_others, rest, clock }
+        // A generation of the cache has room for all.
+        let known = Cache::new(2 * routes.len());
+        let relays = routes.into_iter().map(Relay::new).collect();
+        Self { relays: Arc::new(Relays { relays, known, clock }), by_domain, all_others, rest }
     }
 
-    fn relay(&self, host: &Host) -> Option<&Relay> {
-        host.domain().and_then(|domain| self.by_domain.get(domain)).or(self.all_others.as_ref())
+    fn place(&self, host: &Host) -> Option<usize> {
+        host.domain().and_then(|domain| self.by_domain.get(domain).copied()).or(self.all_others)
     }
 }
 
 impl Routes for FixedRoutes {
     fn at_hand(&self, host: &Host) -> Option<Resolved> {
-        match (self.relay(host), &self.rest) {
-            (Some(relay), _) => relay.at_hand(self.clock.now()).map(Ok),
+        match (self.place(host), &self.rest) {
+            (Some(place), _) => self.relays.at_hand(place),
             (None, Some(rest)) => rest.at_hand(host),
             (None, None) => Some(Err(no_route(host))),
         }
@@ -99,8 +114,8 @@ impl Routes for FixedRoutes {
 
     fn resolve<'a>(&'a self, host: &'a Host) -> BoxFuture<'a, Resolved> {
         Box::pin(async move {
-            match (self.relay(host), &self.rest) {
-                (Some(relay), _) => relay.resolve(self.clock.now()).await,
+            match (self.place(host), &self.rest) {
+                (Some(place), _) => self.relays.resolve(place).await,
                 (None, Some(rest)) => rest.resolve(host).await,
                 (None, None) => Err(no_route(host)),
             }
@@ -112,40 +127,63 @@ impl Routes for FixedRoutes {
     }
 }
 
+impl Relays {
+    /// The answer that is known. A busy relay's names are asked for again before it ends, without waiting.
+    fn at_hand(self: &Arc<Self>, place: usize) -> Option<Resolved> {
+        if let Some(route) = &self.relays[place].constant {
+            return Some(Ok(route.clone()));
+        }
+        let found = self.known.get(self.clock.now(), &place)?;
+        if let (true, Ok(runtime)) = (found.is_due, Handle::try_current()) {
+            let relays = self.clone();
+            runtime.spawn(async move { drop(relays.learn(place).await) });
+        }
+        Some(found.answer)
+    }
+
+    async fn resolve(self: &Arc<Self>, place: usize) -> Resolved {
+        if let Some(answer) = self.at_hand(place) {
+            return answer;
+        }
+        let _asking = self.relays[place].asking.lock().await;
+        match self.at_hand(place) {
+            Some(answer) => answer,
+            None => self.learn(place).await,
+        }
+    }
+
+    /// Asks the system, and keeps the answer. When there is none, the one that was known is used on for a while.
+    async fn learn(&self, place: usize) -> Resolved {
+        let answer = self.relays[place].look_up().await;
+        let now = self.clock.now();
+        if answer.is_err()
+            && let Some(route) = self.known.prolong(now, &place)
+        {
+            return Ok(route);
+        }
+        let life = if answer.is_ok() { NAME_LIFE } else { TROUBLE_LIFE };
+        self.known.put(now, life, place, answer.clone());
+        answer
+    }
+}
+
 impl Relay {
     fn new(rule: FixedRoute) -> Self {
         let names: Vec<_> = rule.hosts.iter().map(ToString::to_string).collect();
-        let site: Arc<str> = names.join(",").into();
-        let relay = Self { rule, site, known: Mutex::default() };
+        let mut relay = Self { rule, site: names.join(",").into(), constant: None, asking: Mutex::default() };
         let addresses: Option<Vec<_>> = relay.rule.hosts.iter().map(|host| Some(vec![host.address()?])).collect();
-        if let Some(addresses) = addresses {
-            relay.keep(None, &Arc::new(relay.route(addresses)));
-        }
+        relay.constant = addresses.map(|addresses| Arc::new(relay.route(addresses)));
         relay
     }
 
-    fn at_hand(&self, now: Instant) -> Option<Arc<Route>> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref().filter(|(until, _)| until.is_none_or(|until| now < until)).map(|(_, route)| route.clone())
-    }
-
-    async fn resolve(&self, now: Instant) -> Resolved {
-        if let Some(route) = self.at_hand(now) {
-            return Ok(route);
-        }
+    async fn look_up(&self) -> Resolved {
         let answers = join_all(self.rule.hosts.iter().map(RelayHost::addresses)).await;
         let trouble = answers.iter().find_map(|answer| answer.as_ref().err()).cloned();
         let addresses: Vec<_> = answers.into_iter().map(Result::unwrap_or_default).collect();
-        if let (true, Some(why)) = (addresses.iter().all(Vec::is_empty), trouble) {
-            return Err(Failure::new(Stage::Resolve, Cause::Dns(why)));
+        match trouble {
+            Some(why) if addresses.iter().all(Vec::is_empty) => Err(Failure::new(Stage::Resolve, Cause::Dns(why))),
+            Some(_) | None => Ok(Arc::new(self.route(addresses))),
         }
-        let route = Arc::new(self.route(addresses));
-        self.keep(Some(now + NAME_TTL), &route);
-        Ok(route)
-    }
-
-    fn keep(&self, until: Option<Instant>, route: &Arc<Route>) {
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((until, route.clone()));
     }
 
     fn route(&self, addresses: Vec<Vec<SocketAddr>>) -> Route {
@@ -224,6 +262,7 @@ fn no_route(host: &Host) -> Failure {
 mod tests {
     use super::*;
     use sluice_mail::{ManualClock, UnixMs};
+    use std::time::Instant;
 
     #[expect(clippy::disallowed_methods, reason = "an instant cannot be made without the clock")]
     fn clock() -> Arc<ManualClock> {
@@ -276,6 +315,35 @@ mod tests {
         assert_eq!(routes.at_hand(&host), Some(Ok(route)));
         clock.advance(Duration::from_secs(61));
         assert!(routes.at_hand(&host).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_cannot_be_found_is_not_asked_for_by_every_mail() {
+        let (clock, host) = (clock(), Host::parse("example.org").unwrap());
+        let routes = FixedRoutes::new(vec![rule(None, &["no-such-host.invalid:25"])], None, clock.clone());
+        let failure = routes.resolve(&host).await.unwrap_err();
+        assert!(matches!(&failure.cause, Cause::Dns(why) if why.contains("no-such-host.invalid")), "{failure}");
+        assert_eq!(routes.at_hand(&host), Some(Err(failure)));
+        clock.advance(Duration::from_secs(10));
+        assert_eq!(routes.at_hand(&host), None);
+    }
+
+    #[test]
+    fn a_route_says_how_its_sessions_are_protected() {
+        let login = Arc::new(Login { username: "us".into(), password: "secret".into() });
+        let smart = FixedRoute {
+            tls: TlsPolicy::Verified,
+            implicit_tls: true,
+            login: Some(login.clone()),
+            ..rule(Some("a.example"), &["192.0.2.1:465"])
+        };
+        let routes = FixedRoutes::new(vec![smart, rule(None, &["192.0.2.1:465"])], None, clock());
+        let [smart, other] =
+            ["a.example", "b.example"].map(|host| routes.at_hand(&Host::parse(host).unwrap()).unwrap().unwrap());
+        assert_eq!((smart.tls, smart.implicit_tls, &smart.login), (TlsPolicy::Verified, true, &Some(login)));
+        assert!(smart.is_fixed && smart.site == other.site, "one host, one set of limits");
+        assert!(smart.carries_alike(&smart) && !smart.carries_alike(&other) && !other.carries_alike(&smart));
+        assert!(!format!("{smart:?}").contains("secret"));
     }
 
     #[test]

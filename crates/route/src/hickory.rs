@@ -53,7 +53,7 @@ pub struct HickoryRoutes(Arc<Inner>);
 struct Inner {
     asker: Asker,
     settings: Settings,
-    cache: Cache,
+    cache: Cache<Host>,
     clock: Arc<dyn Clock>,
     refreshing: Arc<Semaphore>,
     counts: Counts,

@@ -17,6 +17,8 @@ const NO_DOMAIN: EnhancedCode = EnhancedCode(5, 1, 2);
 const NO_ROUTE: EnhancedCode = EnhancedCode(5, 4, 4);
 /// It leads back to us.
 const LOOP: EnhancedCode = EnhancedCode(5, 4, 6);
+/// Addresses of one host that are looked at.
+const ADDRESSES_MAX: usize = 64;
 /// Addresses named to the sender, at most.
 const TOLD_MAX: usize = 5;
 
@@ -79,7 +81,7 @@ pub(crate) fn route(domain: &str, hosts: Vec<(Exchange, Addresses)>, port: u16, 
             }
         };
         let mut hop = Hop { name: exchange.name.into(), preference: exchange.preference, addresses: Vec::new() };
-        for address in found.into_iter().map(|ip| SocketAddr::new(ip, port)) {
+        for address in found.into_iter().take(ADDRESSES_MAX).map(|ip| SocketAddr::new(ip, port)) {
             match networks.bars(address) {
                 None => hop.addresses.push(address),
                 Some(Barred::Network(net)) => barred.push((address.ip(), net)),
@@ -197,6 +199,14 @@ mod tests {
         let route = check(hosts).unwrap();
         assert!(route.contains("[192.0.2.1:25, [2001:db8::1]:25]"), "{route}");
         assert!(!route.contains("10.0.0.5"), "{route}");
+    }
+
+    #[test]
+    fn no_host_has_more_addresses_than_are_of_use() {
+        let addresses =
+            Addresses::Found((0..1000_u32).map(|n| IpAddr::from((0x0100_0000 + n).to_be_bytes())).collect());
+        let route = route("example.org", vec![(mx(10, "a"), addresses)], 25, &Networks::default()).unwrap();
+        assert_eq!(route.hops[0].addresses.len(), ADDRESSES_MAX);
     }
 
     #[test]

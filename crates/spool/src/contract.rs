@@ -125,6 +125,7 @@ macro_rules! contract_tests {
             fates::pages_join_without_gap_and_an_empty_one_keeps_the_place
             fates::what_was_committed_is_not_read_again_after_a_restart
             fates::a_commit_never_goes_back
+            fates::a_forgotten_reader_is_a_new_one
             fates::attempts_are_told_in_order_and_before_the_fate
             fates::an_attempt_that_decides_nothing_is_not_told
             fates::a_partial_success_is_all_there_or_not_at_all

@@ -74,7 +74,7 @@ pub struct Config {
     pub recent_fates: usize,
     /// Octets of accepted bodies that stay in memory until they are handed out.
     pub cached_bytes: usize,
-    /// A segment with fates that a registered reader has not read is kept this long.
+    /// A segment with fates or attempts that a registered reader has not read is kept this long.
     pub fate_retention: Duration,
     /// Start in spite of damage: keep what can be read, report the rest ([`Disk::losses`]).
     pub salvage: bool,

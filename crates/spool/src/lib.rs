@@ -195,7 +195,7 @@ pub trait ShardSource: Send + Sync + 'static {
     fn may_send(&self, shard: Shard) -> bool;
 }
 
-/// A position in the log of fates, opaque to readers, ordered.
+/// A position in the log of events, opaque to readers, ordered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position(pub u64);
 
@@ -217,6 +217,10 @@ pub trait FateLog: Send + Sync + 'static {
 
     /// Notes durably that `reader` needs nothing before `at` again. A position before an earlier one changes nothing.
     fn commit(&self, reader: &str, at: Position) -> BoxFuture<'_, Result<(), SettleError>>;
+
+    /// Forgets `reader` durably: nothing is kept for it any more. It is a new one when it commits again. Nothing happens
+    /// when it never committed.
+    fn forget(&self, reader: &str) -> BoxFuture<'_, Result<(), SettleError>>;
 }
 
 /// Which envelopes an operator means: all that match every field that is set.

@@ -367,6 +367,11 @@ impl FateLog for Memory {
         reader.committed = reader.committed.max(at.0);
         Box::pin(std::future::ready(Ok(())))
     }
+
+    fn forget(&self, reader: &str) -> BoxFuture<'_, Result<(), SettleError>> {
+        self.shared.lock().readers.remove(reader);
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 impl QueueView for Memory {

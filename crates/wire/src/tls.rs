@@ -38,6 +38,9 @@ pub enum TlsError {
         /// Why.
         source: rustls::Error,
     },
+    /// The library refuses its own defaults.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(rustls::Error),
 }
 
 /// What tells that a file was replaced.
@@ -112,14 +115,19 @@ fn stamp(certificate: &Path, key: &Path) -> Result<Stamp, TlsError> {
     Ok([one(certificate)?, one(key)?])
 }
 
+/// The certificates of a PEM file, one at least.
+pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let none = || TlsError::NoCertificate(path.to_owned());
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&bytes(path)?).collect::<Result<_, _>>().map_err(|_| none())?;
+    if found.is_empty() { Err(none()) } else { Ok(found) }
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
+}
+
 fn read(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-    let bytes = |path: &Path| fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source });
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&bytes(certificate)?)
-        .collect::<Result<_, _>>()
-        .map_err(|_| TlsError::NoCertificate(certificate.to_owned()))?;
-    if chain.is_empty() {
-        return Err(TlsError::NoCertificate(certificate.to_owned()));
-    }
+    let chain = read_certificates(certificate)?;
     let private = PrivateKeyDer::from_pem_slice(&bytes(key)?).map_err(|_| TlsError::NoKey(key.to_owned()))?;
     let unusable = |source| TlsError::Unusable { certificate: certificate.to_owned(), key: key.to_owned(), source };
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use sluice_mail::{Cause, EnhancedCode, Failure, Stage, Verdict};
-use sluice_queue::{ConnId, Feedback, Next, judge, speaks_of_site, try_next_host};
+use sluice_mail::{Cause, Failure, Stage};
+use sluice_queue::{ConnId, Feedback, Next, Reconnect, speaks_of_site};
 use sluice_route::{Target, TlsPolicy};
-use sluice_smtp::client::TlsMode;
+use sluice_smtp::client::{ClientConfig, Login, TlsMode};
 use sluice_spool::Ticket;
-use sluice_wire::client::{Connection, Peer};
+use sluice_wire::client::{ConnectError, Peer, Security};
 use tokio::sync::Notify;
 
+use crate::config::Source;
 use crate::job::{Job, Where};
-use crate::line::{Line, Served};
+use crate::line::{Line, Link, Served};
 use crate::shared::Shared;
+use crate::walk::{Trouble, Walk};
 
 /// A task that owns one place of the dispatcher, and at most one connection at a time. When it is dropped the place
 /// is free again.
@@ -24,21 +26,15 @@ pub(crate) struct Courier {
     /// Of the last envelope it settled. No content is sent and the task does not end before it is resolved, so at
     /// most one transaction of a connection is undecided at any time.
     ticket: Option<Ticket>,
+    /// The place came with leave to connect once.
+    has_connected: bool,
     has_ended: bool,
-}
-
-/// The hosts of one attempt.
-struct Walk {
-    targets: std::vec::IntoIter<Target>,
-    again: Option<Target>,
-    sessions_left: usize,
-    failures: Vec<(Target, Failure)>,
 }
 
 impl Courier {
     pub(crate) fn new(shared: Arc<Shared>, id: ConnId) -> Self {
         let door = shared.door(id);
-        Self { shared, id, door, ticket: None, has_ended: false }
+        Self { shared, id, door, ticket: None, has_connected: false, has_ended: false }
     }
 
     pub(crate) async fn run(mut self) {
@@ -52,13 +48,19 @@ impl Courier {
         }
         self.settled().await;
         self.has_ended = true;
-        self.shared.dispatch(|dispatcher| dispatcher.closed(self.id));
+        let now = self.shared.clock.now();
+        self.shared.dispatch(|dispatcher| dispatcher.closed(now, self.id));
     }
 
     /// Asks the dispatcher for work.
     pub(crate) fn next(&self, accepts: &dyn Fn(&Job) -> bool) -> Next<Job> {
         let now = self.shared.clock.now();
         self.shared.dispatch(|dispatcher| dispatcher.next(now, self.id, accepts))
+    }
+
+    /// Withdraws from the dispatcher, to end. `false` when it wants the connection meanwhile.
+    pub(crate) fn retire(&self) -> bool {
+        self.shared.dispatch(|dispatcher| dispatcher.retire(self.id))
     }
 
     /// Tells the dispatcher how the site fares.
@@ -113,64 +115,148 @@ impl Courier {
             return None;
         }
         let config = &self.shared.config;
-        let targets = job.route.targets(&mut rand::rng(), config.mx_address_limit);
-        let mut walk = Walk {
-            targets: targets.into_iter(),
-            again: None,
-            sessions_left: config.mx_session_limit,
-            failures: Vec::new(),
-        };
+        let mut walk = Walk::new(&job.route, &self.shared.sources, config.mx_address_limit, config.mx_session_limit);
         let began = self.shared.clock.now();
         while let Some(target) = walk.next() {
-            let connected = self.connect(&job, &target).await;
-            let failure = match connected {
-                Err(failure) => failure,
-                Ok(connection) => {
-                    walk.sessions_left -= 1;
-                    let line = Line::new(self, connection, target.clone());
-                    match line.serve(job).await {
+            if !self.may_connect().await {
+                // No content was sent: it can begin anew, and no failure so far needs to decide it.
+                self.shared.source.give_back(job.id());
+                return None;
+            }
+            let trouble = match self.connect(&job, &target).await {
+                Err(trouble) => trouble,
+                Ok(link) => {
+                    walk.connected();
+                    let source = link.source.clone();
+                    match Line::new(self, link).serve(job).await {
                         Served::Over => return None,
                         Served::Fresh(next) => return Some(next),
                         Served::NextHost(same, failure) => {
                             job = same;
-                            failure
+                            let is_ours = self.is_wish_of_ours(&job, &failure);
+                            Trouble { failure, target: Some(target.clone()), source, is_ours }
                         }
                     }
                 }
             };
-            if speaks_of_site(&failure) {
-                self.shared.telemetry.opened(Err(&failure));
+            if !trouble.is_ours && speaks_of_site(&trouble.failure) {
+                self.shared.telemetry.opened(Err(&trouble.failure));
             }
-            if self.falls_back(&job, &target, &failure) {
-                walk.sessions_left += 1;
-                walk.again = Some(target);
+            if self.falls_back(&job, &target, &trouble.failure) {
+                walk.again(target);
             } else {
-                walk.failures.push((target, failure));
+                walk.failed(trouble);
             }
         }
         self.give_up(job, walk, began).await;
         None
     }
 
-    async fn connect(&mut self, job: &Job, target: &Target) -> Result<Connection, Failure> {
-        let shared = &self.shared;
-        let mut config = shared.config.session(&shared.hostname, job.route.tls);
-        if config.tls == TlsMode::Opportunistic && shared.plain_hosts.contains(shared.clock.now(), target.address) {
-            config.tls = TlsMode::Off;
+    /// Waits for leave to connect, which is limited in rate. `false` when nothing more is to be begun.
+    async fn may_connect(&mut self) -> bool {
+        if !std::mem::replace(&mut self.has_connected, true) {
+            return true;
         }
-        let peer = Peer { name: target.name.clone(), address: target.address };
-        shared.connector.connect(peer, config).await
+        let now = self.shared.clock.now();
+        match self.shared.dispatch(|dispatcher| dispatcher.reconnect(now, self.id)) {
+            Reconnect::Never => false,
+            Reconnect::At(at) if at <= now => true,
+            Reconnect::At(at) => {
+                let leave = tokio::time::sleep_until(at.into());
+                tokio::pin!(leave);
+                loop {
+                    tokio::select! {
+                        () = &mut leave => return true,
+                        // A knock from before, or the call to end.
+                        () = self.door.notified() => if self.shared.is_draining() { return false },
+                    }
+                }
+            }
+        }
+    }
+
+    /// Connects to the host from the source whose turn it is, or the next that can be used.
+    async fn connect(&mut self, job: &Job, target: &Target) -> Result<Link, Trouble> {
+        let shared = &self.shared;
+        let tls = shared.config.tls(&job.route, &job.envelope().domain);
+        let config = self.session(job, target, tls);
+        let security = match job.route.tls {
+            TlsPolicy::Verified => Security::Verified,
+            TlsPolicy::Opportunistic | TlsPolicy::None | TlsPolicy::Required => Security::Unverified,
+        };
+        let mut sources = shared.sources.by_turns(target.address);
+        let mut source = sources.next();
+        loop {
+            let mut config = config.clone();
+            if let Some(name) = source.and_then(|source| source.ehlo_name.clone()) {
+                config.helo_name = name;
+            }
+            let peer = Peer { name: target.name.clone(), address: target.address };
+            let from = source.map(|source| source.address);
+            let name = source.map(|source| source.name.clone());
+            let (failure, is_ours) = match shared.connector.connect(peer, from, security, config).await {
+                Ok(connection) => {
+                    let local = || connection.local().map(|local| local.ip().to_string().into());
+                    let source = name.or_else(local);
+                    let (target, route) = (target.clone(), job.route.clone());
+                    return Ok(Link { connection, target, route, tls, source });
+                }
+                Err(ConnectError::Peer(failure)) => (failure, false),
+                Err(ConnectError::Source(failure)) => (failure, true),
+            };
+            if is_ours && let Some(unusable) = source {
+                self.tell_of(unusable, &failure);
+                source = sources.next();
+                if source.is_some() {
+                    continue;
+                }
+            }
+            return Err(Trouble { failure, target: Some(target.clone()), source: name, is_ours });
+        }
+    }
+
+    /// What the session with this host is told.
+    fn session(&self, job: &Job, target: &Target, tls: TlsMode) -> ClientConfig {
+        let (shared, route) = (&self.shared, &job.route);
+        let mut config = shared.config.session(&shared.hostname);
+        let is_plain = || !job.needs_tls() && shared.plain_hosts.contains(shared.clock.now(), target.address);
+        config.tls = if tls == TlsMode::Opportunistic && is_plain() { TlsMode::Off } else { tls };
+        if let Some(login) = &route.login {
+            let login = Login { username: login.username.clone(), password: login.password.clone() };
+            config.login = Some(Arc::new(login));
+            config.login_in_clear = target.address.ip().is_loopback();
+        }
+        // Where the operator sends mail it may go to ourselves, to another of our listeners.
+        if !route.is_fixed {
+            config.own_names = shared.sources.own_names.clone();
+        }
+        config
+    }
+
+    fn tell_of(&self, source: &Source, failure: &Failure) {
+        if self.shared.sources.is_news(source, self.shared.clock.now()) {
+            self.shared.telemetry.source_unusable(&source.name, failure);
+        }
+    }
+
+    /// Whether the host only lacks TLS that this mail or its domain needs and the site's other mail does not: it is not
+    /// to wait for that.
+    fn is_wish_of_ours(&self, job: &Job, failure: &Failure) -> bool {
+        let config = &self.shared.config;
+        let is_domains = || !job.route.is_fixed && config.tls(&job.route, &job.envelope().domain) != config.tls;
+        failure.stage == Stage::StartTls && matches!(failure.cause, Cause::Tls(_)) && (job.needs_tls() || is_domains())
     }
 
     /// Whether the same host is to be tried in the clear, as its TLS does not work and is not asked for.
     fn falls_back(&self, job: &Job, target: &Target, failure: &Failure) -> bool {
         let shared = &self.shared;
         let now = shared.clock.now();
-        let optional = job.route.tls == TlsPolicy::Opportunistic
-            && shared.config.tls == TlsMode::Opportunistic
-            && !job.envelope().flags.require_tls;
-        let broken = failure.stage == Stage::StartTls && !matches!(failure.cause, Cause::Reply(_));
-        if !(optional && broken) || shared.plain_hosts.contains(now, target.address) {
+        let is_optional = || {
+            let tls = shared.config.tls(&job.route, &job.envelope().domain);
+            tls == TlsMode::Opportunistic && !job.needs_tls()
+        };
+        let is_broken = failure.stage == Stage::StartTls && !matches!(failure.cause, Cause::Reply(_));
+        if !is_broken || !is_optional() || shared.plain_hosts.contains(now, target.address) {
             return false;
         }
         shared.telemetry.tls_failed(target.address, failure);
@@ -180,13 +266,14 @@ impl Courier {
 
     /// No host would have it.
     async fn give_up(&mut self, job: Job, walk: Walk, began: Instant) {
-        if walk.failures.iter().all(|(_, failure)| speaks_of_site(failure)) {
+        if walk.speaks_of_site() {
             self.report(Feedback::Bad);
         }
-        let (target, failure) = walk.outcome(&self.shared.config.judgement);
+        let Trouble { failure, target, source, .. } = walk.outcome(&self.shared.config.judgement);
         let at = Where {
             mx: target.as_ref().map(|target| target.name.clone()),
             peer: target.map(|target| target.address),
+            source,
             duration: self.shared.clock.now().saturating_duration_since(began),
             ..Where::default()
         };
@@ -207,30 +294,5 @@ impl Drop for Courier {
         if !self.has_ended {
             self.shared.abandon(self.id);
         }
-    }
-}
-
-impl Walk {
-    /// The next address to try, as long as the failures so far allow another.
-    fn next(&mut self) -> Option<Target> {
-        if self.sessions_left == 0 || self.failures.last().is_some_and(|(_, failure)| !try_next_host(failure)) {
-            return None;
-        }
-        self.again.take().or_else(|| self.targets.next())
-    }
-
-    /// What stands for the whole walk, and the host where it happened: the last failure that lets the mail wait, else
-    /// the last.
-    fn outcome(mut self, context: &sluice_queue::Context) -> (Option<Target>, Failure) {
-        let waits = |(_, failure): &(Target, Failure)| matches!(judge(failure, context), Verdict::Deferred { .. });
-        let chosen = match self.failures.iter().rposition(waits) {
-            Some(at) => Some(self.failures.swap_remove(at)),
-            None => self.failures.pop(),
-        };
-        let none = || {
-            let words = "no host of the route has an address".into();
-            (None, Failure::new(Stage::Resolve, Cause::NoSuchHost(EnhancedCode(5, 4, 4), words)))
-        };
-        chosen.map_or_else(none, |(target, failure)| (Some(target), failure))
     }
 }

@@ -41,6 +41,11 @@ impl Job {
         &self.work.envelope
     }
 
+    /// Whether it must not be sent in the clear (RFC 8689).
+    pub(crate) fn needs_tls(&self) -> bool {
+        self.envelope().flags.require_tls
+    }
+
     /// The body, when it is in memory.
     pub(crate) fn body(&self) -> Option<Bytes> {
         self.work.body.clone()

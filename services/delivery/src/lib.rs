@@ -3,7 +3,8 @@
 //! - `pump` takes work from the [`ShardSource`], finds its route, queues it by site.
 //! - `courier` is a connection's task: it walks a route's hosts until one answers; `line` then carries envelope
 //!   after envelope over the connection, and settles each.
-//! - `outcome` makes the one record that follows from an attempt.
+//! - `outcome` makes the one record that follows from an attempt, `bounce` the report to the sender that is kept with
+//!   it; `conclude` puts both together, and `desk` writes those reports whose original is on disk only.
 //!
 //! All decisions are `sluice_queue`'s, all SMTP is `sluice_smtp`'s.
 
@@ -11,24 +12,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sluice_mail::Clock;
+use sluice_registry::Registry;
 use sluice_route::Routes;
 use sluice_spool::{SettleError, ShardSource};
 use sluice_wire::client::Connector;
+use sluice_wire::tls::TlsError;
 use tokio::sync::watch;
 
+mod bounce;
+mod conclude;
 mod config;
 mod courier;
+mod desk;
 mod job;
 mod line;
 mod outcome;
 mod plain_hosts;
 mod pump;
 mod shared;
+mod sources;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod walk;
 
-pub use config::{Config, RawConfig, RawRoute, RawTls};
+pub use config::{Config, RawConfig, RawDomain, RawLane, RawLanes, RawRoute, RawSite, RawSource, RawTls, Source};
 
 /// What a delivery works with.
 pub struct Parts {
@@ -36,6 +44,8 @@ pub struct Parts {
     pub source: Arc<dyn ShardSource>,
     /// Where mail goes; [`Config::routes`] makes it from the config.
     pub routes: Arc<dyn Routes>,
+    /// What each account wants to get back.
+    pub registry: Arc<Registry>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Our name in EHLO, unless the config has another.
@@ -67,8 +77,8 @@ impl Revival {
 #[derive(Debug, thiserror::Error)]
 pub enum DeliveryError {
     /// TLS cannot be set up.
-    #[error("TLS cannot be set up: {0}")]
-    Tls(String),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The metrics' names are taken.
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),
@@ -80,9 +90,8 @@ pub enum DeliveryError {
 /// Delivers until `shutdown` says true, then finishes the running transactions within
 /// [`Config::drain_timeout`], gives the rest back, and returns. With an error it stops sending at once.
 pub async fn run(parts: Parts, config: Config, shutdown: watch::Receiver<bool>) -> Result<(), DeliveryError> {
-    let connector = Connector::new(parts.clock.clone(), config.source_address, config.connect_timeout)
-        .map_err(|e| DeliveryError::Tls(e.to_string()))?;
+    let connector = Connector::new(parts.clock.clone(), config.connect_timeout, config.ca_file.as_deref())?;
     let telemetry = telemetry::Telemetry::new(&parts.metrics)?;
-    let (shared, tickets) = shared::Shared::new(parts, config, connector, telemetry);
-    pump::run(&Arc::new(shared), tickets, shutdown).await
+    let (shared, inbox) = shared::Shared::new(parts, config, connector, telemetry);
+    pump::run(&Arc::new(shared), inbox, shutdown).await
 }

@@ -1,11 +1,12 @@
 //! Serving one connection: transaction after transaction, until there is no more work for it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluice_mail::{Cause, Failure, Stage};
 use sluice_queue::{Diverted, Feedback, Next, speaks_of_site, try_next_host, worth_a_fresh_connection};
-use sluice_route::Target;
-use sluice_smtp::client::{TransactionId, TransactionResult};
+use sluice_route::{Route, Target};
+use sluice_smtp::client::{TlsMode, TransactionId, TransactionResult};
 use sluice_wire::client::{Connection, Content, Progress};
 
 use crate::courier::Courier;
@@ -19,12 +20,23 @@ const QUICK: Duration = Duration::from_secs(1);
 /// How long a large message is put off when there is no memory for it.
 const NO_ROOM_PAUSE: Duration = Duration::from_secs(30);
 
+/// A connection, and what it may carry.
+pub(crate) struct Link {
+    pub(crate) connection: Connection,
+    /// Where it leads.
+    pub(crate) target: Target,
+    /// For whose mail it was made.
+    pub(crate) route: Arc<Route>,
+    /// How that mail wanted it protected; it may be less, where that is left to the host.
+    pub(crate) tls: TlsMode,
+    /// Whence it comes: the source's name, or our address.
+    pub(crate) source: Option<Arc<str>>,
+}
+
 /// A connection that is being served.
 pub(crate) struct Line<'a> {
     courier: &'a mut Courier,
-    connection: Connection,
-    target: Target,
-    source: Option<std::sync::Arc<str>>,
+    link: Link,
     /// Transactions that ended on it.
     served: u32,
     /// How long the last one took.
@@ -57,9 +69,8 @@ enum After {
 }
 
 impl<'a> Line<'a> {
-    pub(crate) fn new(courier: &'a mut Courier, connection: Connection, target: Target) -> Self {
-        let source = connection.local().map(|local| local.ip().to_string().into());
-        Self { courier, connection, target, source, served: 0, last_took: QUICK, is_ready: false }
+    pub(crate) fn new(courier: &'a mut Courier, link: Link) -> Self {
+        Self { courier, link, served: 0, last_took: QUICK, is_ready: false }
     }
 
     /// Carries `first`, then whatever else there is for this host.
@@ -70,9 +81,8 @@ impl<'a> Line<'a> {
         };
         loop {
             let mut ahead = self.look_ahead();
-            let Some(result) = self.transact(&mut current, &mut ahead).await else {
-                return Served::Over;
-            };
+            // Nothing was decided and nothing may be any more: both come again after a restart.
+            let Some(result) = self.transact(&mut current, &mut ahead).await else { return Served::Over };
             match self.finish(current, result).await {
                 After::Next => {}
                 After::End(served) => {
@@ -98,7 +108,7 @@ impl<'a> Line<'a> {
         if job.work.body.is_some() {
             return self.begin(job).map_err(Served::Fresh);
         }
-        match self.connection.progress().await {
+        match self.link.connection.progress().await {
             Progress::Ready => self.ready(),
             Progress::Closed(Some(failure)) => return Err(Served::NextHost(job, failure)),
             // Not reached: nothing was begun, and a session that is not ready does not end in peace.
@@ -133,10 +143,10 @@ impl<'a> Line<'a> {
     }
 
     fn begin(&mut self, job: Job) -> Result<Begun, Job> {
-        if !self.connection.can_begin() {
+        if !self.link.connection.can_begin() {
             return Err(job);
         }
-        match self.connection.begin(job.transaction()) {
+        match self.link.connection.begin(job.transaction()) {
             Ok(id) => Ok(Begun { job, id, at: self.courier.shared.clock.now(), result: None }),
             Err(_) => Err(job),
         }
@@ -145,11 +155,14 @@ impl<'a> Line<'a> {
     /// Takes the next envelope before the current one is done, when there is plenty of mail and the peer is quick:
     /// its commands then travel with the current one's final dot.
     fn look_ahead(&mut self) -> Option<Begun> {
-        if self.served == 0 || self.last_took >= QUICK || !self.connection.can_begin() || !self.connection.pipelines() {
+        if self.served == 0
+            || self.last_took >= QUICK
+            || !self.link.connection.can_begin()
+            || !self.link.connection.pipelines()
+        {
             return None;
         }
-        let target = &self.target;
-        let accepts = |job: &Job| job.work.body.is_some() && job.route.leads_to(target);
+        let accepts = |job: &Job| job.work.body.is_some() && self.accepts(job);
         let (now, id) = (self.courier.shared.clock.now(), self.courier.id);
         let mut job = self.courier.shared.dispatch(|dispatcher| dispatcher.ahead(now, id, &accepts))?;
         if !self.courier.begin(&mut job) {
@@ -170,7 +183,7 @@ impl<'a> Line<'a> {
             return Some(result);
         }
         if !self.courier.has_settled() {
-            self.connection.flush().await;
+            self.link.connection.flush().await;
             if !self.courier.settled().await {
                 return None;
             }
@@ -179,9 +192,9 @@ impl<'a> Line<'a> {
         let source = self.courier.shared.source.clone();
         let body = current.job.body().unwrap_or_default();
         let may_finish = Box::new(move || source.may_send(shard));
-        self.connection.release(current.id, Content { body, may_finish });
+        self.link.connection.release(current.id, Content { body, may_finish });
         loop {
-            match self.connection.progress().await {
+            match self.link.connection.progress().await {
                 Progress::Ready => self.ready(),
                 Progress::Done(result) if result.id == current.id => return Some(result),
                 Progress::Done(result) => {
@@ -189,8 +202,8 @@ impl<'a> Line<'a> {
                         ahead.result = Some(result);
                     }
                 }
-                // Not reached: every transaction ends before its connection.
-                Progress::Closed(_) => return None,
+                // Not reached: every transaction ends before its connection. If it were, the peer might have it.
+                Progress::Closed(_) => return Some(lost(current)),
             }
         }
     }
@@ -219,10 +232,10 @@ impl<'a> Line<'a> {
             self.courier.report(Feedback::Good);
         }
         let at = Where {
-            mx: Some(self.target.name.clone()),
-            peer: Some(self.target.address),
-            source: self.source.clone(),
-            tls: self.connection.tls().cloned(),
+            mx: Some(self.link.target.name.clone()),
+            peer: Some(self.link.target.address),
+            source: self.link.source.clone(),
+            tls: self.link.connection.tls().cloned(),
             duration: took,
         };
         self.courier.conclude(job, result.results, at).await;
@@ -232,8 +245,8 @@ impl<'a> Line<'a> {
     /// The next envelope, begun; or how it ended for lack of one.
     async fn next(&mut self) -> Result<Begun, Served> {
         loop {
-            let target = &self.target;
-            match self.courier.next(&|job| job.route.leads_to(target)) {
+            let next = self.courier.next(&|job| self.accepts(job));
+            match next {
                 Next::Job(mut job) => {
                     if !self.courier.begin(&mut job) {
                         continue;
@@ -255,6 +268,16 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// Whether this connection may carry the job: to this host, in this way.
+    fn accepts(&self, job: &Job) -> bool {
+        let Link { connection, target, route, tls, .. } = &self.link;
+        let is_alike = || {
+            let config = &self.courier.shared.config;
+            job.route.carries_alike(route) && config.tls(&job.route, &job.envelope().domain) == *tls
+        };
+        job.route.leads_to(target) && is_alike() && (!job.needs_tls() || connection.tls().is_some())
+    }
+
     /// Waits for work; `false` when the connection has ended, or nobody came in time.
     async fn idle(&mut self) -> bool {
         if !self.courier.settled().await {
@@ -264,17 +287,28 @@ impl<'a> Line<'a> {
         tokio::select! {
             biased;
             () = self.courier.door.notified() => return true,
-            _ = self.connection.progress() => return false,
+            _ = self.link.connection.progress() => return false,
             () = tokio::time::sleep(timeout) => {}
+        }
+        // Before the QUIT, whose answer takes time: nothing is to wait for this connection meanwhile.
+        if !self.courier.retire() {
+            return true;
         }
         self.quit().await;
         false
     }
 
     async fn quit(&mut self) {
-        self.connection.quit();
-        while !matches!(self.connection.progress().await, Progress::Closed(_)) {}
+        self.link.connection.quit();
+        while !matches!(self.link.connection.progress().await, Progress::Closed(_)) {}
     }
+}
+
+/// The result of a transaction that ended without one.
+fn lost(begun: &Begun) -> TransactionResult {
+    let failure = Failure::new(Stage::Dot, Cause::Closed);
+    let open = begun.job.envelope().open_recipients().count();
+    TransactionResult { id: begun.id, results: vec![Err(failure); open], answered: true }
 }
 
 /// What all recipients failed with, when it is one thing that happened to the connection.

@@ -2,21 +2,22 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use sluice_mail::{AttemptInfo, Failure, Host, Shard};
+use sluice_mail::{Failure, Host, Shard};
 use sluice_queue::Dispatcher;
 use sluice_route::Resolved;
-use sluice_spool::{ShardEvent, Ticket, Work};
-use tokio::sync::{mpsc, watch};
+use sluice_spool::{ShardEvent, Work};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::DeliveryError;
+use crate::desk;
 use crate::job::{Job, Where};
-use crate::outcome;
-use crate::shared::Shared;
+use crate::shared::{Inbox, Shared};
 
 /// How often sizes are told.
 const TICK: Duration = Duration::from_secs(1);
@@ -29,15 +30,19 @@ const WATCHED_MAX: usize = 100;
 /// Runs until shutdown, or until the log cannot be written any more.
 pub(crate) async fn run(
     shared: &Arc<Shared>,
-    mut tickets: mpsc::Receiver<Ticket>,
+    inbox: Inbox,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), DeliveryError> {
     let _cut_off = CutOff(shared);
+    let Inbox { mut tickets, tasks } = inbox;
+    let mut writers = JoinSet::new();
+    writers.spawn(desk::run(shared.clone(), tasks));
     let mut lobby = Lobby::new(shared.clone());
     let source = shared.source.clone();
     let mut undecided = FuturesUnordered::new();
     let mut tick = tokio::time::interval(TICK);
     let mut event = source.next();
+    let mut wake_at = None;
     let stop = async { drop(shutdown.wait_for(|stop| *stop).await) };
     let poison = shared.wait_for_poison();
     tokio::pin!(stop, poison);
@@ -50,6 +55,8 @@ pub(crate) async fn run(
             Some(result) = undecided.next() => drop(shared.settled(result)),
             Some(ticket) = tickets.recv(), if undecided.len() < WATCHED_MAX => undecided.push(ticket),
             Some((host, answer)) = lobby.resolving.next() => lobby.resolved(&host, &answer),
+            () = shared.rearm.notified() => wake_at = lobby.next_timeout(),
+            () = until(wake_at), if wake_at.is_some() => wake_at = lobby.timed_out(),
             taken = &mut event => {
                 event = source.next();
                 lobby.take(taken);
@@ -63,7 +70,25 @@ pub(crate) async fn run(
     shared.drain();
     tokio::select! {
         error = &mut poison => Err(DeliveryError::Spool(error)),
-        () = shared.wait_for_couriers(shared.config.drain_timeout) => Ok(()),
+        () = finish(shared, &mut writers) => Ok(()),
+    }
+}
+
+/// Waits within the drain's time until every connection has ended, and every report that is owed by then is written.
+async fn finish(shared: &Arc<Shared>, writers: &mut JoinSet<()>) {
+    let all = async {
+        shared.wait_for_couriers().await;
+        shared.desk.close();
+        while writers.join_next().await.is_some() {}
+    };
+    _ = tokio::time::timeout(shared.config.drain_timeout, all).await;
+}
+
+/// Waits until then; for ever when there is no such time.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -113,10 +138,7 @@ impl Lobby {
     fn arrive(&mut self, work: Box<Work>) {
         let wall = self.shared.clock.wall();
         if work.envelope.expires <= wall {
-            self.shared.telemetry.expired(&work.envelope);
-            let Work { id, envelope, .. } = *work;
-            let end = outcome::expire(envelope, AttemptInfo::default(), wall);
-            return self.shared.settle_unwatched(id, end);
+            return self.shared.watch(self.shared.expire(*work));
         }
         let host = &work.envelope.domain;
         if let Some(waiting) = self.waiting.get_mut(host) {
@@ -185,13 +207,27 @@ impl Lobby {
         left
     }
 
+    /// When a rate lets more mail out.
+    fn next_timeout(&self) -> Option<Instant> {
+        self.shared.dispatch(|dispatcher| dispatcher.poll_timeout())
+    }
+
+    /// It may do so now.
+    fn timed_out(&self) -> Option<Instant> {
+        let now = self.shared.clock.now();
+        self.shared.dispatch(|dispatcher| {
+            dispatcher.handle_timeout(now);
+            dispatcher.poll_timeout()
+        })
+    }
+
     fn tick(&mut self) {
         let now = self.shared.clock.now();
         self.ticks = self.ticks.wrapping_add(1);
         let forget = self.ticks.is_multiple_of(60);
         let stats = self.shared.dispatch(|dispatcher: &mut Dispatcher<Job>| {
             if forget {
-                dispatcher.handle_timeout(now);
+                dispatcher.forget_unused(now);
             }
             dispatcher.stats()
         });

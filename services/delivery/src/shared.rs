@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use sluice_mail::{AttemptInfo, Clock, Failure, Reply};
+use sluice_limits::Rates;
+use sluice_mail::Clock;
 use sluice_queue::{Action, ConnId, Dispatcher, Diverted};
+use sluice_registry::Registry;
 use sluice_route::Routes;
-use sluice_spool::{BodyError, Decision, SettleError, ShardSource, Ticket, Work, WorkId};
+use sluice_spool::{BodyError, Decision, SettleError, ShardSource, Ticket, WorkId};
 use sluice_wire::client::Connector;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -16,10 +18,11 @@ use tokio::task::JoinSet;
 use crate::Revival;
 use crate::config::Config;
 use crate::courier::Courier;
-use crate::job::{Job, Where};
-use crate::outcome;
+use crate::desk::{Desk, Task};
+use crate::job::Job;
 use crate::plain_hosts::PlainHosts;
-use crate::telemetry::{Story, Telemetry};
+use crate::sources::Sources;
+use crate::telemetry::Telemetry;
 
 /// Octets per permit of the memory for large bodies.
 const PERMIT: u64 = 64 << 10;
@@ -30,6 +33,17 @@ const ROOM_PATIENCE: Duration = Duration::from_secs(5);
 /// Decisions made without a connection whose fate is not known yet, at most. More are not looked at: where the log
 /// fails them it fails these.
 const UNDECIDED_MAX: usize = 1_000;
+
+/// Accounts whose rate of reports is remembered at once, per process.
+const REPORTING_ACCOUNTS_MAX: usize = 100_000;
+
+/// What the pump has to look after.
+pub(crate) struct Inbox {
+    /// Decisions that no courier waits for.
+    pub(crate) tickets: mpsc::Receiver<Ticket>,
+    /// Reports to be written.
+    pub(crate) tasks: mpsc::UnboundedReceiver<Task>,
+}
 
 /// Why a body is not in memory.
 pub(crate) enum NoBody {
@@ -44,13 +58,21 @@ pub(crate) enum NoBody {
 pub(crate) struct Shared {
     pub(crate) source: Arc<dyn ShardSource>,
     pub(crate) routes: Arc<dyn Routes>,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: Config,
     pub(crate) hostname: Arc<str>,
     pub(crate) telemetry: Telemetry,
     pub(crate) connector: Connector,
     pub(crate) plain_hosts: PlainHosts,
+    pub(crate) sources: Sources,
+    /// Where reports are written.
+    pub(crate) desk: Desk,
+    /// Reports to senders, per account.
+    pub(crate) report_rates: Rates<Arc<str>>,
     dispatcher: Mutex<Dispatcher<Job>>,
+    /// The pump waits with it until [`Dispatcher::poll_timeout`]; knocked at when that has changed.
+    pub(crate) rearm: Notify,
     /// By which an idle connection is woken.
     doors: Mutex<HashMap<ConnId, Arc<Notify>>>,
     couriers: Mutex<JoinSet<()>>,
@@ -68,24 +90,31 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// With the tickets that the pump has to look at.
+    /// With what the pump has to look after.
     pub(crate) fn new(
         parts: crate::Parts,
         config: Config,
         connector: Connector,
         telemetry: Telemetry,
-    ) -> (Self, mpsc::Receiver<Ticket>) {
+    ) -> (Self, Inbox) {
         let (undecided, tickets) = mpsc::channel(UNDECIDED_MAX);
+        let (desk, tasks) = Desk::new(config.max_large_bodies / 4);
         let room_permits = u32::try_from(config.max_large_bodies / PERMIT).unwrap_or(u32::MAX >> 3).max(1);
+        let sources = Sources::new(&config, &parts.hostname);
         let shared = Self {
             source: parts.source,
             routes: parts.routes,
+            registry: parts.registry,
+            desk,
+            report_rates: Rates::new(REPORTING_ACCOUNTS_MAX),
             clock: parts.clock,
             hostname: parts.hostname,
             telemetry,
             connector,
             plain_hosts: PlainHosts::default(),
-            dispatcher: Mutex::new(Dispatcher::new(config.limits.clone())),
+            sources,
+            dispatcher: Mutex::new(Dispatcher::new(config.limits.clone(), config.policy.clone())),
+            rearm: Notify::new(),
             doors: Mutex::default(),
             couriers: Mutex::default(),
             room: Arc::new(Semaphore::new(room_permits as usize)),
@@ -98,7 +127,7 @@ impl Shared {
             poison: OnceLock::new(),
             poisoned: Notify::new(),
         };
-        (shared, tickets)
+        (shared, Inbox { tickets, tasks })
     }
 
     /// Calls the dispatcher, then does what it asks for.
@@ -117,7 +146,8 @@ impl Shared {
 
     /// A connection was cut off. Leaves what the dispatcher asks for to the next caller.
     pub(crate) fn abandon(&self, conn: ConnId) {
-        lock(&self.dispatcher).closed(conn);
+        let now = self.clock.now();
+        lock(&self.dispatcher).closed(now, conn);
     }
 
     /// Queues a job for its site, or diverts it.
@@ -125,13 +155,13 @@ impl Shared {
         if self.is_draining.load(Ordering::Relaxed) {
             return self.source.give_back(job.id());
         }
-        let site = job.route.site.clone();
+        let (site, domain) = (job.route.site.clone(), job.envelope().domain.clone());
         let now = self.clock.now();
         let asked = self.revival.asked();
         if self.revived.load(Ordering::Acquire) != asked && self.revived.swap(asked, Ordering::AcqRel) != asked {
             self.dispatch(|dispatcher| dispatcher.revive(now));
         }
-        if let Err(diverted) = self.dispatch(|dispatcher| dispatcher.push(now, &site, job.queued())) {
+        if let Err(diverted) = self.dispatch(|dispatcher| dispatcher.push(now, &site, &domain, job.queued())) {
             self.divert(diverted);
         }
     }
@@ -168,32 +198,6 @@ impl Shared {
         }
     }
 
-    /// An attempt ended with these results: tells of it and settles the work.
-    pub(crate) fn conclude(
-        &self,
-        work: Work,
-        site: Option<&Arc<str>>,
-        results: Vec<Result<Reply, Failure>>,
-        at: Where,
-    ) -> Ticket {
-        let Work { id, mut envelope, .. } = work;
-        let wall = self.clock.wall();
-        let info = AttemptInfo {
-            site: site.cloned(),
-            mx: at.mx.clone(),
-            peer: at.peer,
-            source: at.source.clone(),
-            tls: at.tls.clone(),
-            duration: at.duration,
-        };
-        let summary = outcome::note(&mut envelope, results, &info, &self.config.judgement);
-        let retry_in =
-            (summary.deferred > 0).then(|| outcome::wait(&envelope, wall, &self.config.retry, rand::random()));
-        let site = site.map(|site| &**site);
-        self.telemetry.attempt(&Story { envelope: &envelope, site, summary: &summary, at: &at, wall, retry_in });
-        self.source.settle(id, outcome::decision(envelope, info, wall, retry_in))
-    }
-
     /// The job's body into memory, unless it is there. A large one waits a little for room.
     pub(crate) async fn load_body(&self, job: &mut Job) -> Result<(), NoBody> {
         if job.work.body.is_some() {
@@ -227,6 +231,11 @@ impl Shared {
         }
     }
 
+    /// Whether nothing new is begun any more.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+
     /// Waits until the log cannot be written any more.
     pub(crate) async fn wait_for_poison(&self) -> SettleError {
         loop {
@@ -247,10 +256,10 @@ impl Shared {
         drop(couriers);
     }
 
-    /// Waits until every connection has ended, `within` at most; what is left then is cut off.
-    pub(crate) async fn wait_for_couriers(&self, within: Duration) {
+    /// Waits until every connection has ended. Who waits no longer cuts off what is left.
+    pub(crate) async fn wait_for_couriers(&self) {
         let mut couriers = std::mem::take(&mut *lock(&self.couriers));
-        _ = tokio::time::timeout(within, async { while couriers.join_next().await.is_some() {} }).await;
+        while couriers.join_next().await.is_some() {}
     }
 
     fn act(self: &Arc<Self>, action: Action) {
@@ -262,6 +271,7 @@ impl Shared {
                 couriers.spawn(courier.run());
             }
             Action::Wake(conn) => self.door(conn).notify_one(),
+            Action::Rearm => self.rearm.notify_one(),
         }
     }
 }

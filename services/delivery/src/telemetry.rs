@@ -4,12 +4,14 @@ use std::fmt;
 use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
-use sluice_mail::{Cause, Envelope, Failure, UnixMs};
+use sluice_mail::{Cause, Envelope, Failure, Outcome, QueueId, UnixMs};
 use sluice_queue::Stats;
+use sluice_report::{BounceClass, classify};
 use sluice_spool::SettleError;
 
+use crate::bounce::Silence;
 use crate::job::Where;
-use crate::outcome::Summary;
+use crate::outcome::{Conclusion, Summary};
 
 /// Seconds from a receipt's point of view.
 const SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0];
@@ -22,7 +24,9 @@ pub(crate) struct Telemetry {
     attempts_delivered: IntCounter,
     deliveries: IntCounter,
     deferrals: IntCounterVec,
-    bounces: IntCounter,
+    bounces: IntCounterVec,
+    reports: IntCounterVec,
+    reports_lost: IntCounter,
     expired: IntCounter,
     diverted: IntCounter,
     opened: IntCounterVec,
@@ -35,12 +39,12 @@ pub(crate) struct Telemetry {
 
 /// An attempt, as it is told.
 pub(crate) struct Story<'a> {
-    pub(crate) envelope: &'a Envelope,
+    pub(crate) conclusion: &'a Conclusion,
     pub(crate) site: Option<&'a str>,
     pub(crate) summary: &'a Summary,
     pub(crate) at: &'a Where,
-    pub(crate) wall: UnixMs,
-    pub(crate) retry_in: Option<Duration>,
+    /// The report to the sender.
+    pub(crate) dsn: Option<QueueId>,
 }
 
 impl Telemetry {
@@ -72,7 +76,9 @@ impl Telemetry {
             attempts,
             deliveries: counter("deliveries_total", "Recipients that a peer took responsibility for.")?,
             deferrals: counters("deferrals_total", "Recipients put off, by cause.", &["stage", "cause"])?,
-            bounces: counter("bounces_total", "Recipients refused for good.")?,
+            bounces: counters("bounces_total", "Recipients refused for good, by class.", &["class"])?,
+            reports: counters("dsns_total", "Reports (DSN) to senders: written, or why not.", &["kind", "result"])?,
+            reports_lost: counter("dsns_lost_total", "Reports (DSN) that could not be delivered.")?,
             expired: counter("expired_total", "Recipients given up because their time was over.")?,
             diverted: counter("diverted_total", "Envelopes put off untried.")?,
             opened: counters("connections_opened_total", "Connections opened, by result.", &["result"])?,
@@ -86,19 +92,21 @@ impl Telemetry {
 
     /// An attempt ended: one line with the whole story.
     pub(crate) fn attempt(&self, story: &Story<'_>) {
-        let Story { envelope, summary, at, .. } = story;
+        let Story { conclusion, summary, at, .. } = story;
+        let envelope = conclusion.envelope();
         self.deliveries.inc_by(summary.delivered as u64);
-        self.bounces.inc_by(summary.bounced as u64);
         if let (Some(failure), 1..) = (&summary.trouble, summary.deferred) {
             self.deferrals
                 .with_label_values(&[failure.stage.as_str(), cause_word(failure)])
                 .inc_by(summary.deferred as u64);
         }
-        match summary.word() {
+        let word = if conclusion.has_expired() { "expired" } else { summary.word() };
+        match word {
             "delivered" => self.attempts_delivered.inc(),
             word => self.attempts.with_label_values(&[word]).inc(),
         }
         self.transaction.observe(at.duration.as_secs_f64());
+        let class = self.classes(story);
         tracing::info!(
             target: "sluice_delivery",
             queue_id = %envelope.queue_id,
@@ -108,18 +116,50 @@ impl Telemetry {
             site = story.site,
             mx = at.mx.as_deref(),
             peer = at.peer.map(tracing::field::display),
+            source = at.source.as_deref(),
             tls = at.tls.as_deref(),
             attempt = envelope.attempts,
-            result = summary.word(),
+            result = word,
             delivered = summary.delivered,
             deferred = summary.deferred,
             bounced = summary.bounced,
+            class = class.map(BounceClass::as_str),
             reply = %Words(summary),
-            age_ms = story.wall.since(envelope.accepted).as_millis() as u64,
+            age_ms = conclusion.wall().since(envelope.accepted).as_millis() as u64,
             took_ms = at.duration.as_millis() as u64,
-            retry_in_s = story.retry_in.map(|delay| delay.as_secs()),
+            retry_in_s = conclusion.retry_in().map(|delay| delay.as_secs()),
+            dsn = story.dsn.map(tracing::field::display),
+            report_on = envelope.report_on.map(tracing::field::display),
             "attempt"
         );
+    }
+
+    /// Counts those that were refused by class, and those whose time is over; gives the class of the first that
+    /// failed.
+    fn classes(&self, story: &Story<'_>) -> Option<BounceClass> {
+        let envelope = story.conclusion.envelope();
+        let mut first = None;
+        for failed in &story.summary.failed {
+            let recipient = &envelope.recipients[failed.place];
+            let status = match &recipient.outcome {
+                Some(Outcome::Bounced { status, .. }) if failed.is_final => Some(*status),
+                Some(Outcome::Bounced { .. }) => {
+                    self.expired.inc();
+                    None
+                }
+                Some(Outcome::Delivered { .. }) | None => None,
+            };
+            if first.is_some() && status.is_none() {
+                continue;
+            }
+            let Some(trouble) = &recipient.trouble else { continue };
+            let class = classify(&trouble.reply, status, Some(failed.stage));
+            if status.is_some() {
+                self.bounces.with_label_values(&[class.as_str()]).inc();
+            }
+            first.get_or_insert(class);
+        }
+        first
     }
 
     /// The first attempt of an envelope begins.
@@ -128,8 +168,9 @@ impl Telemetry {
     }
 
     /// An envelope's time was over before another attempt.
-    pub(crate) fn expired(&self, envelope: &Envelope) {
-        self.expired.inc_by(envelope.open_recipients().count() as u64);
+    pub(crate) fn expired(&self, conclusion: &Conclusion, dsn: Option<QueueId>) {
+        let envelope = conclusion.envelope();
+        self.expired.inc_by(conclusion.lost().count() as u64);
         tracing::info!(
             target: "sluice_delivery",
             queue_id = %envelope.queue_id,
@@ -137,8 +178,40 @@ impl Telemetry {
             domain = %envelope.domain,
             attempt = envelope.attempts,
             result = "expired",
+            class = BounceClass::MessageExpired.as_str(),
             reply = envelope.last_reply.as_deref(),
+            dsn = dsn.map(tracing::field::display),
+            report_on = envelope.report_on.map(tracing::field::display),
             "given up"
+        );
+    }
+
+    /// A report was owed to a sender, and is written unless there is a reason against it.
+    pub(crate) fn report(&self, kind: &'static str, silence: Option<Silence>, envelope: &Envelope) {
+        let result = silence.map_or("written", Silence::as_str);
+        self.reports.with_label_values(&[kind, result]).inc();
+        if silence == Some(Silence::Rate) {
+            tracing::warn!(
+                target: "sluice_delivery",
+                queue_id = %envelope.queue_id,
+                account = &*envelope.account,
+                kind,
+                "no report to the sender: the account has had as many as it may"
+            );
+        }
+    }
+
+    /// A report could not be delivered. Nobody is told but the operator.
+    pub(crate) fn report_lost(&self, envelope: &Envelope) {
+        self.reports_lost.inc();
+        tracing::warn!(
+            target: "sluice_delivery",
+            queue_id = %envelope.queue_id,
+            report_on = envelope.report_on.map(tracing::field::display),
+            account = &*envelope.account,
+            to = envelope.recipients.first().map(|recipient| tracing::field::display(&recipient.address)),
+            reply = envelope.last_reply.as_deref(),
+            "a report to a sender could not be delivered"
         );
     }
 
@@ -160,6 +233,11 @@ impl Telemetry {
     /// A host that offers TLS cannot do it.
     pub(crate) fn tls_failed(&self, host: std::net::SocketAddr, failure: &Failure) {
         tracing::info!(target: "sluice_delivery", peer = %host, reply = %failure, "TLS failed, trying in the clear");
+    }
+
+    /// One of our addresses cannot be sent from.
+    pub(crate) fn source_unusable(&self, source: &str, failure: &Failure) {
+        tracing::warn!(target: "sluice_delivery", source, reply = %failure, "a source cannot be used");
     }
 
     /// A decision could not be written.

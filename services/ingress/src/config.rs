@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use sluice_daemon::config::{Documented, Key, KeyError, Size, Time};
 use sluice_smtp::server::Limits;
 
+use crate::Lifetimes;
+
 /// Listeners at most.
 const MAX_LISTENERS: usize = 64;
 /// Networks per list at most.
@@ -86,6 +88,18 @@ pub enum ListenerTls {
     Implicit,
     /// Not at all.
     None,
+}
+
+impl ListenerTls {
+    /// The word in configuration and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::StartTls => "starttls",
+            Self::Implicit => "implicit",
+            Self::None => "none",
+        }
+    }
 }
 
 /// Clients that may send without a log-in.
@@ -230,7 +244,7 @@ pub struct Surroundings {
     /// Our name, in greetings and Received fields.
     pub hostname: Arc<str>,
     /// How long delivery is tried, and so the longest life of a message.
-    pub max_lifetime: Duration,
+    pub lifetimes: Lifetimes,
     /// Whether there is a certificate.
     pub has_certificate: bool,
 }
@@ -246,7 +260,7 @@ pub struct Config {
     pub(crate) limits: Limits,
     pub(crate) handshake_timeout: Duration,
     pub(crate) drain_timeout: Duration,
-    pub(crate) max_lifetime: Duration,
+    pub(crate) lifetimes: Lifetimes,
 }
 
 /// A listener as it is used.
@@ -308,7 +322,7 @@ impl Config {
             limits,
             handshake_timeout: raw.handshake_timeout.0,
             drain_timeout: raw.drain_timeout.0,
-            max_lifetime: around.max_lifetime,
+            lifetimes: around.lifetimes,
         })
     }
 

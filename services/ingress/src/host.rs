@@ -119,7 +119,7 @@ impl SessionHost {
             client: self.peer.known.then(|| self.peer.ip()),
             queue_id: QueueId::new(at, rand::random(), 0),
             at,
-            max_lifetime: self.shared.config.max_lifetime,
+            lifetimes: &self.shared.config.lifetimes,
         };
         let message = prepare(*submission, &facts)?;
         // Lowering never fails.

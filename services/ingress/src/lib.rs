@@ -6,6 +6,7 @@ mod budget;
 mod config;
 mod gate;
 mod host;
+mod lifetimes;
 mod prepare;
 mod reception;
 mod sender;
@@ -27,6 +28,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 pub use config::{Config, ListenerTls, RawConfig, RawListener, Surroundings, TrustedNetwork};
+pub use lifetimes::Lifetimes;
 
 use reception::Reception;
 use shared::Shared;
@@ -91,7 +93,7 @@ pub async fn run(
     let mut receptions = JoinSet::new();
     for (listener, socket) in listeners.iter().zip(sockets) {
         let reception = Reception::new(listener, &parts.tls, Arc::clone(&shared), Arc::clone(&sessions), stop.clone())?;
-        info!(address = %listener.address, tls = ?listener.tls, "taking submissions");
+        info!(address = %listener.address, tls = listener.tls.as_str(), "taking submissions");
         receptions.spawn(reception.run(socket));
     }
     watch_certificate(&parts, &mut stop).await;

@@ -56,8 +56,12 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             Ok(runtime(true)?.block_on(run::run(options))?)
         }
         Command::CheckConfig => {
-            run::check_certificate(&sources.load()?)?;
-            out(writeln!(io::stdout(), "{} is good.", sources.shown()))
+            let config = sources.load()?;
+            run::check_certificate(&config)?;
+            let mut stdout = io::stdout();
+            out(writeln!(stdout, "{} is good.", sources.shown()))?;
+            let check = cli::check_accounts(&config.trusted_accounts, &config.control_socket, &mut stdout);
+            Ok(runtime(false)?.block_on(check)?)
         }
         Command::ConfigReference => out(write!(io::stdout(), "{}", config::reference())),
         Command::Account(command) => ask(Question::Account(command), cli.source.socket, &sources),

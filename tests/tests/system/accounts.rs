@@ -1,6 +1,6 @@
 //! `sluice account`: who may send.
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 
 use crate::TestResult;
 use crate::fixture::{FROM, MESSAGE, Scene};
@@ -39,5 +39,46 @@ fn add_list_change_and_remove() -> TestResult {
     scene.sluice.run()?;
     ensure!(scene.sluice.cli(&["account", "list"])?.success()?.stdout.contains("alice"), "kept over a restart");
     scene.alice()?.submit(FROM, &["bob@example.net"], MESSAGE)?.expect("250")?;
+    Ok(())
+}
+
+#[test]
+fn rules_change_while_it_runs_and_stay_over_a_restart() -> TestResult {
+    let mut scene = Scene::new()?;
+    let cli = |arguments: &[&str]| scene.sluice.cli(arguments);
+    let mut client = scene.alice()?;
+    client.submit(FROM, &["bob@example.net"], MESSAGE)?.expect("250")?;
+    cli(&["account", "set", "alice", "--remove-domain", "example.org", "--add-domain", "example.com"])?.success()?;
+    client.submit(FROM, &["bob@example.net"], MESSAGE)?.expect("553 5.7.1")?;
+    cli(&["account", "set", "alice", "--add-domain", "example.org"])?.success()?;
+    client.submit(FROM, &["bob@example.net"], MESSAGE)?.expect("250")?;
+
+    let set = ["account", "set", "alice", "--dsn", "full", "--max-dsns-per-hour", "7", "--retry-after", "1m,1h"];
+    let said = cli(&[&set[..], &["--bounce-after", "36h"]].concat())?.success()?.stdout;
+    for words in ["Account alice is changed.", "full: ", "7 an hour", "1m, 1h", "1d12h", "example.com, example.org"] {
+        ensure!(said.contains(words), "{words} in {said}");
+    }
+    let long = b"From: alice@example.org\r\nX-Sluice-Expire: 37h\r\n\r\nx\r\n";
+    client.submit(FROM, &["bob@example.net"], long)?.expect("554 5.6.0")?;
+    for (wrong, words) in [
+        (["--dsn", "some"], "headers, full or off"),
+        (["--retry-after", "1m,soon"], "such as 5m,10m,1h"),
+        (["--bounce-after", "31d"], "between 1s and 30d"),
+        (["--pool", "No!"], "account.pools[0]"),
+        (["--remove-domain", "example.net"], "does not have example.net"),
+    ] {
+        let refused = cli(&["account", "set", "alice", "--messages-per-minute", "1", wrong[0], wrong[1]])?;
+        ensure!(refused.code != 0 && refused.stderr.contains(words), "{words} in {refused:?}");
+    }
+    let log = scene.sluice.log();
+    let line = log.lines().find(|line| line.contains("UpdateAccount") && line.contains("bounce_after_ms"));
+    let line = line.context("no line for the change in the log")?;
+    for words in ["accounts/alice", "uid=", "dsn: headers -> full", "max_dsns_per_hour: none -> 7"] {
+        ensure!(line.contains(words), "{words} in {line}");
+    }
+    scene.sluice.kill()?;
+    scene.sluice.run()?;
+    let shown = scene.sluice.cli(&["account", "show", "alice"])?.success()?.stdout;
+    ensure!(said.ends_with(&shown), "after a kill:\n{shown}\nbefore:\n{said}");
     Ok(())
 }

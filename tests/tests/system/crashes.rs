@@ -11,17 +11,18 @@ use crate::TestResult;
 
 #[test]
 fn a_few_kills_under_load_lose_and_repeat_nothing() -> TestResult {
-    let plan = Plan { kills: 6, sessions: 6, ..Plan::default() };
+    let plan = Plan { kills: 6, kills_per_step: 1, sessions: 6, ..Plan::default() };
     let mut story = Vec::new();
     let judgement = crash::run(&plan, &mut story)?;
     let story = String::from_utf8_lossy(&story).into_owned();
     ensure!(judgement.holds(), "seed {}\n{story}{}", plan.seed, judgement.summary());
-    ensure!(judgement.accepted > 100 && judgement.kills == 6, "{}", judgement.summary());
+    ensure!(judgement.accepted > 100 && judgement.kills == 17, "{}", judgement.summary());
+    ensure!(judgement.reports > 10 && judgement.common_reports > 0, "{}", judgement.summary());
     Ok(())
 }
 
 fn sees(plant: Plant) -> TestResult {
-    let plan = Plan { kills: 5, sessions: 6, plant: Some(plant), ..Plan::default() };
+    let plan = Plan { kills: 5, kills_per_step: 0, sessions: 6, plant: Some(plant), ..Plan::default() };
     let mut story = Vec::new();
     match crash::run(&plan, &mut story) {
         // A log that refuses to start because it sees the damage has been found as well.
@@ -39,6 +40,16 @@ fn the_proof_sees_what_is_lost() -> TestResult {
 #[test]
 fn the_proof_sees_what_is_repeated() -> TestResult {
     sees(Plant::DoubleDelivery)
+}
+
+#[test]
+fn the_proof_sees_a_report_that_is_missing() -> TestResult {
+    sees(Plant::ForgottenReport)
+}
+
+#[test]
+fn the_proof_sees_a_report_that_is_doubled() -> TestResult {
+    sees(Plant::DoubleReport)
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod accounts;
 mod clients;
 mod content;
 mod crashes;
+mod dns;
 mod first_start;
 mod fixture;
 mod life;

@@ -16,11 +16,9 @@ pub struct DateError;
 /// Writes `Mon, 23 Nov 2026 20:00:00 +0000`. Times after the year 9999 are written as its last second.
 #[must_use]
 pub fn format_rfc5322(at: UnixMs) -> String {
-    let secs = (at.0 / 1000).min(LAST_S);
-    let (days, time) = (secs / DAY_S, secs % DAY_S);
-    let (year, month, day) = civil_from_days(days);
+    let days = (at.0 / 1000).min(LAST_S) / DAY_S;
+    let ((year, month, day), (hour, minute, second)) = civil(at);
     let week_day = name(&DAYS, (days + 4) % 7);
-    let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
     let month = name(&MONTHS, month - 1);
     format!("{week_day}, {day} {month} {year} {hour:02}:{minute:02}:{second:02} +0000")
 }
@@ -50,6 +48,15 @@ pub fn parse_rfc5322(text: &str) -> Result<UnixMs, DateError> {
     }
     let secs = days * 86_400 + i64::try_from(time).map_err(|_| DateError)? - zone * 60;
     Ok(UnixMs(u64::try_from(secs).unwrap_or(0) * 1000))
+}
+
+/// A time as year, month and day, and hour, minute and second, in UTC; for other forms of date than a header's. Times
+/// after the year 9999 are its last second.
+#[must_use]
+pub fn civil(at: UnixMs) -> ((u64, u64, u64), (u64, u64, u64)) {
+    let secs = (at.0 / 1000).min(LAST_S);
+    let (days, time) = (secs / DAY_S, secs % DAY_S);
+    (civil_from_days(days), (time / 3600, time / 60 % 60, time % 60))
 }
 
 fn name(names: &[&'static str], i: u64) -> &'static str {

@@ -53,6 +53,15 @@ impl<T> Lanes<T> {
         band.push(job.account, cost(job.bytes), job.item);
     }
 
+    /// How much waits of one account in one lane.
+    pub(super) fn len_of(&self, account: &str, lane: Lane) -> usize {
+        let band = match lane {
+            Lane::Transactional => &self.transactional,
+            Lane::Bulk => &self.bulk,
+        };
+        band.accounts.get(account).map_or(0, |account| account.jobs.len())
+    }
+
     /// The next envelope that `accepts` allows, among the first of each account.
     pub(super) fn pop(&mut self, accepts: &dyn Fn(&T) -> bool) -> Option<T> {
         self.turn = self.turn.wrapping_add(1);

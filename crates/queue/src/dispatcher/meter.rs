@@ -54,11 +54,6 @@ impl Meter {
         self.due = Some(due + self.interval);
     }
 
-    /// One that was taken did not go.
-    pub(super) fn put_back(&mut self) {
-        self.due = self.due.and_then(|due| due.checked_sub(self.interval));
-    }
-
     /// Whether nothing is remembered that a new one would not know.
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         self.due.is_none_or(|due| due <= now)
@@ -112,10 +107,6 @@ mod tests {
                             meter.take(now);
                             times.push(now);
                         }
-                    }
-                    if random(50) == 0 && times.last() == Some(&now) {
-                        meter.put_back();
-                        times.pop();
                     }
                 }
                 let most = most_within(&times, rate.per);

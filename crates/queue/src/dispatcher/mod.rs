@@ -1,55 +1,88 @@
 //! Which envelope goes next, and over how many connections.
 //!
-//! Mail is queued by site. A connection belongs to one site and asks for its next envelope ([`Dispatcher::next`]),
-//! so nothing waits behind a slow peer but what that peer's own connections hold. The dispatcher opens and wakes
-//! connections ([`Dispatcher::poll_action`]) within the limits of the site, of its window, and of the process;
-//! what exceeds a site's share, or is meant for a dead site, is handed back at once to be diverted.
+//! Mail is queued by site; that of a domain with limits of its own in a queue of its own beside the site's. A
+//! connection belongs to one queue and asks for its next envelope ([`Dispatcher::next`]), so nothing waits behind a
+//! slow peer but what that peer's own connections hold. The dispatcher opens and wakes connections
+//! ([`Dispatcher::poll_action`]) within the limits of the domain, the site, its window, and the process; what exceeds
+//! a queue's share, is held back by a rate for long, or is meant for a dead site, is handed back at once to be
+//! diverted.
+//!
+//! Connections and rates count against the domain and its site; window and health are the site's. Rates are exact:
+//! never more than so many in any stretch of their period, by the times at which envelopes are handed out and
+//! connections begun.
 
+mod known;
 mod lanes;
+mod meter;
 mod pace;
+mod queue;
 mod site;
+mod slab;
 mod staff;
 mod types;
+mod waits;
 mod window;
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use site::{Health, Site};
+use sluice_mail::Host;
+
+use crate::Policy;
+use queue::Queue;
+use site::{Area, Health, Site};
+use slab::Slab;
+use waits::{Gate, Line};
 use window::Window;
 
-pub use types::{Action, ConnId, Diverted, Feedback, Job, Limits, Next, SiteLimits, Stats};
+pub use types::{Action, ConnId, Diverted, Feedback, Job, Limits, Next, Reconnect, Stats};
 
 /// How long a site's window is remembered when nothing is sent to it.
 const REMEMBERED: Duration = Duration::from_secs(1800);
 /// A site that takes all that waits for it within this time may have more than its share waiting.
 const QUICK: Duration = Duration::from_secs(1);
+/// How long mail that an operator does not let go is diverted for each time.
+const PAUSED: Duration = Duration::from_secs(1200);
 
 /// The queues of all sites and the places of all connections.
 #[derive(Debug)]
 pub struct Dispatcher<T> {
     limits: Limits,
-    sites: Vec<Option<Site<T>>>,
-    vacant: Vec<usize>,
+    policy: Arc<Policy>,
+    sites: Slab<Site>,
+    queues: Slab<Queue<T>>,
+    /// The domains with limits of their own, by their places in the policy; `None`: no mail came for it yet.
+    areas: Vec<Option<Area>>,
+    gates: Slab<Gate>,
     by_name: HashMap<Arc<str>, usize>,
-    connections: Vec<Option<Connection>>,
-    free: Vec<u32>,
+    /// The queue of a site for the domain at a place.
+    by_domain: HashMap<(usize, usize), usize>,
+    connections: Slab<Connection>,
     open: u32,
     idle: u32,
-    /// Sites that have mail but no connection because the total is used up, in order.
+    /// Idle ones that are not to end.
+    spare: u32,
+    /// Connections that are about to end.
+    going: u32,
+    /// Queues that have mail but no connection because the total is used up, in order.
     line: VecDeque<usize>,
+    /// When which gate is to be looked at; those that were set anew since are skipped.
+    timers: BinaryHeap<Reverse<(Instant, usize)>>,
     actions: VecDeque<Action>,
     draining: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Connection {
-    site: usize,
+    queue: usize,
     served: u32,
     state: ConnState,
-    /// To be ended when it asks next, so that another site gets its place.
-    give_up_place: bool,
+    /// To end: it was told so, or will be when it asks next, so that another queue gets its place.
+    going: bool,
+    /// Was told to connect again later.
+    waits_to_connect: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,133 +95,238 @@ enum ConnState {
 impl<T> Dispatcher<T> {
     /// Nothing queued, nothing known.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, policy: Arc<Policy>) -> Self {
+        let areas = std::iter::repeat_with(|| None).take(policy.limited_domains()).collect();
         Self {
             limits,
-            sites: Vec::new(),
-            vacant: Vec::new(),
+            policy,
+            sites: Slab::new(),
+            queues: Slab::new(),
+            areas,
+            gates: Slab::new(),
             by_name: HashMap::new(),
-            connections: Vec::new(),
-            free: Vec::new(),
+            by_domain: HashMap::new(),
+            connections: Slab::new(),
             open: 0,
             idle: 0,
+            spare: 0,
+            going: 0,
             line: VecDeque::new(),
+            timers: BinaryHeap::new(),
             actions: VecDeque::new(),
             draining: false,
         }
     }
 
-    /// Queues an envelope for a site, or gives it back to be diverted: the site is dead, or too much waits for it.
-    pub fn push(&mut self, now: Instant, site_name: &Arc<str>, job: Job<T>) -> Result<(), Diverted<T>> {
-        let Some(at) = self.site_at(now, site_name) else {
-            return Err(Diverted { item: job.item, eta: self.limits.site.dead_site_pause });
+    /// Queues an envelope for a domain whose mail goes to a site, or gives it back to be diverted: the site is dead,
+    /// nothing may be sent there, or too much waits for it.
+    pub fn push(&mut self, now: Instant, site_name: &Arc<str>, domain: &Host, job: Job<T>) -> Result<(), Diverted<T>> {
+        let refuse = |eta, job: Job<T>| Err(Diverted { item: job.item, eta });
+        let at = self.site_at(now, site_name).and_then(|site| self.queue_at(site, domain));
+        let Some(at) = at else {
+            return refuse(self.limits.dead_site_pause, job);
         };
-        let Some(site) = self.sites[at].as_mut() else {
-            return Err(Diverted { item: job.item, eta: self.limits.site.dead_site_pause });
+        let Some(queue) = self.queues.get_mut(at) else {
+            return refuse(self.limits.dead_site_pause, job);
+        };
+        let Some(site) = self.sites.get_mut(queue.site) else {
+            return refuse(self.limits.dead_site_pause, job);
         };
         site.last_used = now;
+        if queue.terms.paused {
+            return refuse(PAUSED, job);
+        }
         if let Health::Dead(until) = site.health {
             if now < until {
-                return Err(Diverted { item: job.item, eta: until - now });
+                return refuse(until - now, job);
             }
             site.health = Health::Probing;
             site.window = Window::new(1);
         }
-        let queued = site.lanes.len();
-        if queued >= self.limits.site.max_queued {
-            let eta = site.pace.eta(now, queued);
-            // What a quick site has taken in a moment does not stand in the way of others.
-            if eta > QUICK {
-                return Err(Diverted { item: job.item, eta });
-            }
+        if let Some(eta) = queue.full_for(now, &job.account, job.lane) {
+            return refuse(eta, job);
         }
-        site.lanes.push(job);
-        site.pace.came(now);
-        self.staff(at);
+        queue.lanes.push(job);
+        queue.pace.came(now);
+        self.staff(now, at);
         Ok(())
     }
 
     /// The next envelope for a connection; `accepts` says whether it may carry one (whether its host is in the
     /// envelope's own list).
     pub fn next(&mut self, now: Instant, conn: ConnId, accepts: &dyn Fn(&T) -> bool) -> Next<T> {
-        let Some(mut connection) = self.connection(conn) else {
+        let Some(at) = self.begin_asking(conn) else {
             return Next::Quit;
         };
-        let Some(site) = self.sites[connection.site].as_mut() else {
-            return Next::Quit;
-        };
-        match connection.state {
-            ConnState::Coming => site.coming -= 1,
-            ConnState::Busy => {}
-            ConnState::Idle => {
-                site.idle.retain(|id| *id != conn);
-                self.idle -= 1;
-            }
+        let answer = self.answer(now, conn, at, accepts);
+        match &answer {
+            Next::Job(_) => {}
+            Next::Idle => self.rest(conn, at),
+            Next::Quit => self.send_off(conn),
         }
-        connection.state = ConnState::Busy;
-        let limits = &self.limits.site;
-        let used_up = limits.max_msg_per_connection != 0 && connection.served >= limits.max_msg_per_connection;
-        let too_many = site.connections > site.allowed(limits);
-        let mut answer = Next::Quit;
-        if !(used_up || too_many || connection.give_up_place || self.draining) {
-            if let Some(item) = site.lanes.pop(accepts) {
-                connection.served += 1;
-                site.last_used = now;
-                site.pace.took_one(now, site.lanes.len() > 0);
-                answer = Next::Job(item);
-            } else if site.lanes.len() == 0 && self.line.is_empty() {
-                connection.state = ConnState::Idle;
-                site.idle.push_back(conn);
-                self.idle += 1;
-                answer = Next::Idle;
-            }
+        if let Some(messages) = self.queues.get(at).map(|queue| queue.terms.messages)
+            && messages != [None, None]
+        {
+            self.came(now, messages);
+            // For what this connection left: it waits for a token now, or another connection takes it.
+            self.staff(now, at);
         }
-        self.connections[conn.0 as usize] = Some(connection);
         answer
     }
 
-    /// One more envelope for a connection that is still busy with its last, so that both can travel together. Only
-    /// when so much waits that every other connection of the site finds its next one too.
-    pub fn ahead(&mut self, now: Instant, conn: ConnId, accepts: &dyn Fn(&T) -> bool) -> Option<T> {
-        let mut connection = self.connection(conn)?;
-        let limits = &self.limits.site;
-        let site = self.sites[connection.site].as_mut()?;
-        let used_up = limits.max_msg_per_connection != 0 && connection.served >= limits.max_msg_per_connection;
-        let too_many = site.connections > site.allowed(limits);
-        if used_up || too_many || connection.give_up_place || self.draining || !self.line.is_empty() {
-            return None;
+    /// The connection asks: it is busy now. Its queue.
+    fn begin_asking(&mut self, conn: ConnId) -> Option<usize> {
+        let connection = self.connections.get_mut(conn.0 as usize)?;
+        let (at, was) = (connection.queue, connection.state);
+        connection.waits_to_connect = false;
+        match was {
+            ConnState::Coming => self.unexpect_one(at),
+            ConnState::Busy => {}
+            ConnState::Idle => {
+                self.queues.get_mut(at)?.idle.retain(|id| *id != conn);
+                self.rouse(conn);
+            }
         }
-        if connection.state != ConnState::Busy || site.lanes.len() <= site.connections as usize {
-            return None;
+        self.connections.get_mut(conn.0 as usize)?.state = ConnState::Busy;
+        Some(at)
+    }
+
+    fn answer(&mut self, now: Instant, conn: ConnId, at: usize, accepts: &dyn Fn(&T) -> bool) -> Next<T> {
+        if !self.may_go_on(conn, at) {
+            return Next::Quit;
         }
-        let item = site.lanes.pop(accepts)?;
-        site.pace.took_one(now, site.lanes.len() > 0);
-        connection.served += 1;
-        self.connections[conn.0 as usize] = Some(connection);
+        let Some(queue) = self.queues.get(at) else { return Next::Quit };
+        if queue.lanes.len() == 0 {
+            return if self.is_wanted_elsewhere(at, false) { Next::Quit } else { Next::Idle };
+        }
+        if !self.lets_go(now, queue.terms.messages) {
+            let is_last = queue.idle.is_empty() && self.may_keep_waiting(queue.site) && self.line.is_empty();
+            return if is_last || !self.is_wanted_elsewhere(at, false) { Next::Idle } else { Next::Quit };
+        }
+        if self.is_wanted_elsewhere(at, true) {
+            return Next::Quit;
+        }
+        self.hand_out(now, conn, at, accepts).map_or(Next::Quit, Next::Job)
+    }
+
+    /// Whether the connection may carry another envelope.
+    fn may_go_on(&self, conn: ConnId, at: usize) -> bool {
+        let Some(connection) = self.connection(conn).filter(|connection| !connection.going) else { return false };
+        let Some(queue) = self.queues.get(at) else { return false };
+        let Some(site) = self.sites.get(queue.site) else { return false };
+        let max = queue.terms.max_msg_per_connection;
+        let used_up = max != 0 && connection.served >= max;
+        !(used_up || site.is_crowded() || self.draining)
+    }
+
+    fn hand_out(&mut self, now: Instant, conn: ConnId, at: usize, accepts: &dyn Fn(&T) -> bool) -> Option<T> {
+        let queue = self.queues.get_mut(at)?;
+        let item = queue.lanes.pop(accepts)?;
+        queue.pace.took_one(now, queue.lanes.len() > 0);
+        let messages = queue.terms.messages;
+        if let Some(site) = self.sites.get_mut(queue.site) {
+            site.last_used = now;
+        }
+        self.take_tokens(now, messages);
+        self.connections.get_mut(conn.0 as usize)?.served += 1;
         Some(item)
+    }
+
+    fn rest(&mut self, conn: ConnId, at: usize) {
+        let Some(connection) = self.connections.get_mut(conn.0 as usize) else { return };
+        connection.state = ConnState::Idle;
+        self.idle += 1;
+        self.spare += 1;
+        let Some(queue) = self.queues.get_mut(at) else { return };
+        queue.idle.push_back(conn);
+        if let Some(site) = self.sites.get_mut(queue.site) {
+            site.idle += 1;
+        }
+    }
+
+    /// One more envelope for a connection that is still busy with its last, so that both can travel together. Only
+    /// when so much waits that every other connection of the queue finds its next one too.
+    pub fn ahead(&mut self, now: Instant, conn: ConnId, accepts: &dyn Fn(&T) -> bool) -> Option<T> {
+        let connection = self.connection(conn)?;
+        let at = connection.queue;
+        let queue = self.queues.get(at)?;
+        if connection.state != ConnState::Busy || queue.lanes.len() <= queue.connections as usize {
+            return None;
+        }
+        let messages = queue.terms.messages;
+        if !self.line.is_empty() || !self.may_go_on(conn, at) || self.is_wanted_elsewhere(at, true) {
+            return None;
+        }
+        // Those that are coming were promised theirs.
+        let promised = |gate: usize| self.gates.get(gate).is_some_and(|gate| !gate.has_room(now));
+        if messages.into_iter().flatten().any(promised) {
+            return None;
+        }
+        let item = self.hand_out(now, conn, at, accepts)?;
+        if messages != [None, None] {
+            self.came(now, messages);
+        }
+        Some(item)
+    }
+
+    /// A connection that found no work in time wants to end. `true`: it is not woken any more and may say so to its
+    /// peer. `false`: work has come for it, it has to ask.
+    pub fn retire(&mut self, conn: ConnId) -> bool {
+        let Some(connection) = self.connection(conn) else { return true };
+        match connection.state {
+            ConnState::Coming => return false,
+            ConnState::Busy => {}
+            ConnState::Idle => {
+                if let Some(queue) = self.queues.get_mut(connection.queue) {
+                    queue.idle.retain(|id| *id != conn);
+                }
+                self.rouse(conn);
+                if let Some(connection) = self.connections.get_mut(conn.0 as usize) {
+                    connection.state = ConnState::Busy;
+                }
+            }
+        }
+        self.send_off(conn);
+        true
+    }
+
+    /// The connection has to connect once more: to a further host, or because its peer has gone. The first time was
+    /// counted when it was opened. What `At` tells is counted too.
+    pub fn reconnect(&mut self, now: Instant, conn: ConnId) -> Reconnect {
+        let connects = self.connection(conn).and_then(|c| self.queues.get(c.queue)).map(|queue| queue.terms.connects);
+        let Some(connects) = connects.filter(|_| !self.draining) else {
+            return Reconnect::Never;
+        };
+        let ready = |at: usize| self.gates.get(at).and_then(|gate| gate.meter.ready_at(now, 1));
+        let at = connects.into_iter().flatten().filter_map(ready).max().unwrap_or(now);
+        self.take_tokens(at, connects);
+        if at > now
+            && let Some(connection) = self.connections.get_mut(conn.0 as usize)
+        {
+            connection.waits_to_connect = true;
+        }
+        Reconnect::At(at)
     }
 
     /// What a connection learned. When the site is dead now, all that waits for it, to be diverted.
     pub fn report(&mut self, now: Instant, conn: ConnId, feedback: Feedback) -> Vec<Diverted<T>> {
-        let Some(at) = self.connection(conn).map(|c| c.site) else {
-            return Vec::new();
-        };
-        let Some(site) = self.sites[at].as_mut() else {
-            return Vec::new();
-        };
-        let limits = &self.limits.site;
+        let Some(at) = self.connection(conn).map(|connection| connection.queue) else { return Vec::new() };
+        let Some(site_at) = self.queues.get(at).map(|queue| queue.site) else { return Vec::new() };
+        let Some(site) = self.sites.get_mut(site_at) else { return Vec::new() };
+        let limits = &self.limits;
         match feedback {
             Feedback::Good => {
-                if site.health != Health::Open {
-                    site.health = Health::Open;
-                    site.window = Window::new(limits.initial_destination_concurrency.min(limits.max_smtp_out));
-                    self.staff(at);
-                    return Vec::new();
-                }
-                let busy = site.connections - site.idle.len() as u32;
-                let in_use = site.window.size() < busy + limits.initial_destination_concurrency;
-                if site.window.succeeded(in_use, limits.max_smtp_out) {
-                    self.staff(at);
+                let grew = if site.health == Health::Open {
+                    let busy = site.connections - site.idle.min(site.connections);
+                    let in_use = site.window.size() < busy + limits.initial_destination_concurrency;
+                    site.window.succeeded(in_use, site.window_max)
+                } else {
+                    site.open_window(limits);
+                    true
+                };
+                if grew {
+                    self.serve(now, Line::Site(site_at));
+                    self.staff(now, at);
                 }
                 Vec::new()
             }
@@ -199,43 +337,56 @@ impl<T> Dispatcher<T> {
                     return Vec::new();
                 }
                 site.health = Health::Dead(now + limits.dead_site_pause);
+                let (eta, queues) = (limits.dead_site_pause, site.queues.clone());
                 let mut items = Vec::new();
-                site.lanes.take(&|_| true, &mut items);
-                site.pace.all_gone(now);
-                let eta = limits.dead_site_pause;
+                for queue in queues {
+                    if let Some(queue) = self.queues.get_mut(queue) {
+                        queue.lanes.take(&|_| true, &mut items);
+                        queue.pace.all_gone(now);
+                    }
+                }
                 items.into_iter().map(|item| Diverted { item, eta }).collect()
             }
         }
     }
 
     /// A connection has ended, or was never opened. Its id is free for another.
-    pub fn closed(&mut self, conn: ConnId) {
-        let Some(connection) = self.connections.get_mut(conn.0 as usize).and_then(Option::take) else {
-            return;
-        };
-        self.free.push(conn.0);
-        self.open -= 1;
-        if let Some(site) = self.sites[connection.site].as_mut() {
-            site.connections -= 1;
-            match connection.state {
-                ConnState::Coming => site.coming -= 1,
-                ConnState::Busy => {}
-                ConnState::Idle => {
-                    site.idle.retain(|id| *id != conn);
-                    self.idle -= 1;
+    pub fn closed(&mut self, now: Instant, conn: ConnId) {
+        let Some(connection) = self.connection(conn) else { return };
+        let at = connection.queue;
+        match connection.state {
+            ConnState::Coming => self.unexpect_one(at),
+            ConnState::Busy => {}
+            ConnState::Idle => {
+                if let Some(queue) = self.queues.get_mut(at) {
+                    queue.idle.retain(|id| *id != conn);
                 }
+                self.rouse(conn);
             }
         }
-        while let Some(at) = self.line.pop_front() {
-            if let Some(site) = self.sites[at].as_mut() {
-                site.in_line = false;
-            }
-            self.staff(at);
-            if self.is_full() {
-                break;
-            }
+        if connection.going {
+            self.count_going(at, -1);
         }
-        self.staff(connection.site);
+        self.connections.remove(conn.0 as usize);
+        self.open -= 1;
+        let Some(queue) = self.queues.get_mut(at) else { return };
+        queue.connections -= 1;
+        let (site_at, domain) = (queue.site, queue.domain);
+        let (counts, messages) = (queue.terms.counts, queue.terms.messages);
+        if let Some(site) = self.sites.get_mut(site_at) {
+            site.connections -= 1;
+            site.counted -= u32::from(counts);
+        }
+        if let Some(Some(area)) = domain.and_then(|place| self.areas.get_mut(place)) {
+            area.connections -= 1;
+        }
+        self.serve(now, Line::Total);
+        self.serve(now, Line::Site(site_at));
+        if let Some(place) = domain {
+            self.serve(now, Line::Area(place));
+        }
+        self.came(now, messages);
+        self.staff(now, at);
     }
 
     /// What is to be done now; ask until there is nothing.
@@ -246,46 +397,64 @@ impl<T> Dispatcher<T> {
     /// Takes out the queued envelopes that `which` names: of a shard that is drained or lost.
     pub fn take(&mut self, which: &dyn Fn(&T) -> bool) -> Vec<T> {
         let mut out = Vec::new();
-        for site in self.sites.iter_mut().flatten() {
-            site.lanes.take(which, &mut out);
+        for queue in self.queues.values_mut() {
+            queue.lanes.take(which, &mut out);
         }
         out
     }
 
-    /// From now on no connection is opened and none gets work; idle ones are woken to end. Gives what waits.
+    /// From now on no connection is opened and none gets work; those that wait are woken to end. Gives what waits.
     pub fn drain(&mut self) -> Vec<T> {
         self.draining = true;
-        let idle: Vec<_> = self.sites.iter().flatten().flat_map(|site| site.idle.iter().copied()).collect();
-        self.actions.extend(idle.into_iter().map(Action::Wake));
+        for (at, connection) in self.connections.iter() {
+            if connection.state == ConnState::Idle || connection.waits_to_connect {
+                self.actions.push_back(Action::Wake(ConnId(at as u32)));
+            }
+        }
         self.take(&|_| true)
     }
 
     /// Dead sites may be tried from now on: an operator wants it.
     pub fn revive(&mut self, now: Instant) {
-        for site in self.sites.iter_mut().flatten() {
+        for site in self.sites.values_mut() {
             if matches!(site.health, Health::Dead(_)) {
                 site.health = Health::Dead(now);
             }
         }
     }
 
-    /// Forgets sites that nothing was sent to for half an hour. To be called every few minutes.
+    /// When mail that a rate holds back may go on; `None` as long as there is none.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.peek().map(|Reverse((when, _))| *when)
+    }
+
+    /// To be called at [`Self::poll_timeout`]; earlier or later does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.forget(&|site| now.saturating_duration_since(site.last_used) > REMEMBERED);
+        self.serve_timers(now);
+    }
+
+    /// Forgets sites that nothing was sent to for half an hour. To be called every few minutes.
+    pub fn forget_unused(&mut self, now: Instant) {
+        self.forget(now, &|site| now.saturating_duration_since(site.last_used) > REMEMBERED);
     }
 
     /// The numbers of now. Walks the sites: for a scrape, not for each envelope.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut stats = Stats { connections: self.open as usize, idle: self.idle as usize, ..Stats::default() };
-        for site in self.sites.iter().flatten() {
+        for (_, site) in self.sites.iter() {
             stats.sites += 1;
             stats.dead_sites += usize::from(matches!(site.health, Health::Dead(_)));
-            stats.queued += site.lanes.len();
         }
+        stats.queued = self.queues.iter().map(|(_, queue)| queue.lanes.len()).sum();
         stats
     }
 }
 
 #[cfg(test)]
+mod rates_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod walks;

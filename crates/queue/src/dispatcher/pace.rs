@@ -10,7 +10,7 @@ const FEW: u32 = 100;
 /// When to ask again while the pace is not known: soon, as the site may be quick once its connections stand.
 const UNKNOWN: Duration = Duration::from_secs(2);
 /// The bounds of what is foretold.
-const ETA_MIN: Duration = Duration::from_secs(1);
+pub(super) const ETA_MIN: Duration = Duration::from_secs(1);
 const ETA_MAX: Duration = Duration::from_secs(1200);
 
 /// Envelopes taken per second while some waited, over the last ten such seconds or the running ones. Times without

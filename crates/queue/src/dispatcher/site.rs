@@ -1,29 +1,36 @@
-//! What is known of one site: its mail, its connections, how it fares.
+//! What is known of one site, and of one domain with limits of its own.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::lanes::Lanes;
-use super::pace::Pace;
+use super::Limits;
 use super::window::Window;
-use super::{ConnId, SiteLimits};
+use crate::{DomainLimits, SiteLimits};
 
+/// A site: its queues share its window, its health and its limits.
 #[derive(Debug)]
-pub(super) struct Site<T> {
+pub(super) struct Site {
     pub(super) name: Arc<str>,
-    pub(super) lanes: Lanes<T>,
+    pub(super) limits: SiteLimits,
     pub(super) health: Health,
     pub(super) window: Window,
-    pub(super) pace: Pace,
-    /// All of its connections, those that are about to ask for their first envelope included.
+    /// How far the window may grow: the widest limit that one of its queues is held to.
+    pub(super) window_max: u32,
+    /// Of all its queues.
     pub(super) connections: u32,
-    /// Connections that were opened or woken and have not asked yet: each will take an envelope.
-    pub(super) coming: u32,
-    /// The idle ones; the last to become idle is woken first, so that the others may end.
-    pub(super) idle: VecDeque<ConnId>,
-    /// Stands in the line for a connection of the process-wide total.
-    pub(super) in_line: bool,
+    /// Of them, those that count against its `max_smtp_out`.
+    pub(super) counted: u32,
+    /// Connections that are about to end.
+    pub(super) going: u32,
+    /// Idle ones that were not asked to give up their places.
+    pub(super) idle: u32,
+    /// The queue of all domains without limits of their own, first; then those of the others.
+    pub(super) queues: Vec<usize>,
+    /// Queues that could go on if a connection of the site ended. Empty while there is but one queue.
+    pub(super) line: VecDeque<usize>,
+    pub(super) message_meter: Option<usize>,
+    pub(super) connect_meter: Option<usize>,
     pub(super) last_used: Instant,
 }
 
@@ -38,38 +45,74 @@ pub(super) enum Health {
     Dead(Instant),
 }
 
-impl<T> Site<T> {
-    pub(super) fn new(now: Instant, name: Arc<str>, limits: &SiteLimits) -> Self {
+impl Site {
+    pub(super) fn new(now: Instant, name: Arc<str>, limits: SiteLimits) -> Self {
         Self {
             name,
-            lanes: Lanes::new(),
             health: Health::Open,
-            window: Window::new(limits.initial_destination_concurrency.min(limits.max_smtp_out)),
-            pace: Pace::default(),
+            window: Window::new(1),
+            window_max: limits.max_smtp_out,
+            limits,
             connections: 0,
-            coming: 0,
-            idle: VecDeque::new(),
-            in_line: false,
+            counted: 0,
+            going: 0,
+            idle: 0,
+            queues: Vec::new(),
+            line: VecDeque::new(),
+            message_meter: None,
+            connect_meter: None,
             last_used: now,
         }
     }
 
+    /// The window that it begins with, at first and when it lives again.
+    pub(super) fn open_window(&mut self, limits: &Limits) {
+        self.health = Health::Open;
+        self.window = Window::new(limits.initial_destination_concurrency.min(self.window_max));
+    }
+
     /// How many connections its own state allows.
-    pub(super) fn allowed(&self, limits: &SiteLimits) -> u32 {
+    pub(super) fn allowed(&self) -> u32 {
         match self.health {
-            Health::Open => self.window.size().min(limits.max_smtp_out),
+            Health::Open => self.window.size().min(self.window_max),
             Health::Probing => 1,
             Health::Dead(_) => 0,
         }
     }
 
-    /// Whether there is mail that nobody is coming for.
-    pub(super) fn wants_connection(&self) -> bool {
-        self.lanes.len() > self.coming as usize
+    /// Whether one of its queues may open another connection.
+    pub(super) fn has_room(&self, counts: bool) -> bool {
+        self.connections < self.allowed() && !(counts && self.counted >= self.limits.max_smtp_out)
     }
 
-    /// Whether nothing but its history would be lost with it.
-    pub(super) fn is_unused(&self) -> bool {
-        self.connections == 0 && self.lanes.len() == 0 && !self.in_line
+    /// Whether it has more connections than are good for it now.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.connections > self.allowed()
+    }
+
+    /// Whether another queue may want what one of its queues has.
+    pub(super) fn is_shared(&self) -> bool {
+        self.queues.len() > 1
+    }
+}
+
+/// A domain with limits of its own, at whichever sites its mail goes to.
+#[derive(Debug)]
+pub(super) struct Area {
+    pub(super) limits: DomainLimits,
+    pub(super) connections: u32,
+    /// Connections that are about to end.
+    pub(super) going: u32,
+    /// Its queues, one for each site.
+    pub(super) queues: Vec<usize>,
+    /// Of them, those that could go on if a connection of the domain ended.
+    pub(super) line: VecDeque<usize>,
+    pub(super) message_meter: Option<usize>,
+    pub(super) connect_meter: Option<usize>,
+}
+
+impl Area {
+    pub(super) fn has_room(&self) -> bool {
+        self.limits.max_smtp_out.is_none_or(|max| self.connections < max)
     }
 }

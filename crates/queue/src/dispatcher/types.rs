@@ -1,35 +1,27 @@
 //! The words of the dispatcher.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sluice_mail::Lane;
 
-/// The limits of the process.
+/// What holds for the process and for each of its sites. The limits that an operator gives by site and domain are the
+/// [`Policy`](crate::Policy)'s.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Of each site.
-    pub site: SiteLimits,
     /// Connections of all sites together.
     pub total_max_smtp_out: u32,
-    /// Sites that may be known at once; those that are unused go first, and a site beyond it is diverted.
+    /// Sites that may be known at once; those that are unused go first, and a site beyond it is diverted. As many
+    /// queues of domains with limits of their own.
     pub max_sites: usize,
-}
-
-/// The limits of one site.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SiteLimits {
-    /// Connections at once.
-    pub max_smtp_out: u32,
-    /// Transactions before a connection is closed; 0 is no limit.
-    pub max_msg_per_connection: u32,
     /// Connections that a site unknown so far begins with.
     pub initial_destination_concurrency: u32,
     /// How many windows full of failures, without a success between, make a site dead.
     pub failed_cohort_limit: u32,
     /// How long nothing is tried at a dead site.
     pub dead_site_pause: Duration,
-    /// Envelopes that may wait in memory for one site; more are diverted.
+    /// Envelopes that may wait in memory in one queue; more are diverted. Where a rate holds, only what it lets
+    /// through in half a minute.
     pub max_queued: usize,
 }
 
@@ -64,8 +56,11 @@ pub struct ConnId(pub(super) u32);
 pub enum Action {
     /// Start a connection, which asks for its first envelope before it connects.
     Open(ConnId),
-    /// Let this idle connection ask again.
+    /// Let this connection ask again: an idle one for work, one that waits to connect whether it still may.
     Wake(ConnId),
+    /// [`Dispatcher::poll_timeout`](super::Dispatcher::poll_timeout) is earlier than it was: whoever sleeps until then has to look again. Comes
+    /// only where a rate holds mail back.
+    Rearm,
 }
 
 /// The answer to a connection that asks for work.
@@ -77,6 +72,15 @@ pub enum Next<T> {
     Idle,
     /// End the connection.
     Quit,
+}
+
+/// When a connection may connect again, as it has to for a further host or after its peer has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconnect {
+    /// Then; it is counted already. Not later than now where no rate holds it back.
+    At(Instant),
+    /// Not at all: the process ends.
+    Never,
 }
 
 /// What a connection learned about its site.

@@ -1,4 +1,4 @@
-//! Words of replies and what they mean. Lower case; the first that is contained wins.
+//! Words of replies and what they mean. Lower case; the first row that has a contained word wins.
 
 use crate::BounceClass::{
     self, BadConnection, BadDomain, BadMailbox, ContentRelated, InactiveMailbox, InvalidSender, MessageExpired,
@@ -8,6 +8,7 @@ use crate::BounceClass::{
 
 /// Words that outweigh the status beside them.
 const UNMISTAKABLE: &[(BounceClass, &[&str])] = &[
+    (ContentRelated, &["duplicate header", "multiple from headers", "missing required header", "invalid header"]),
     (
         SpamRelated,
         &[
@@ -83,7 +84,6 @@ const UNMISTAKABLE: &[(BounceClass, &[&str])] = &[
             "exceeds size limit",
         ],
     ),
-    (ContentRelated, &["duplicate header", "multiple from headers", "missing required header", "invalid header"]),
     (InactiveMailbox, &["mailbox disabled", "mailbox is disabled", "account is disabled", "account disabled"]),
     (
         BadMailbox,

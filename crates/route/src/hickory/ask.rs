@@ -9,7 +9,7 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts,
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::{RData, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{ResolverBuilder, TokioResolver};
 
 use super::ResolverError;
@@ -18,7 +18,7 @@ use crate::mx::{Addresses, Exchange};
 /// How long one question may take, with all repetitions.
 const PATIENCE: Duration = Duration::from_secs(12);
 /// Answers about single names that are kept, so that the many domains of one provider do not ask for its hosts again.
-const KEPT_MAX: u64 = 20_000;
+const KEPT_MAX: u64 = 8_192;
 /// How long they are kept at most: those with records, and those without.
 const KEPT_FOR: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(300));
 /// Questions under way at once over one TCP connection to a name server.
@@ -106,8 +106,12 @@ impl Asker {
             Freshness::New => &self.fresh,
         };
         self.questions.fetch_add(1, Ordering::Relaxed);
-        // Fully qualified, so that no search list is tried.
-        match tokio::time::timeout(PATIENCE, resolver.lookup(format!("{name}."), kind)).await {
+        // Octet by octet, as names with underscores are used; and fully qualified, so that no search list is tried.
+        let full = match Name::from_ascii(format!("{name}.")) {
+            Ok(full) => full,
+            Err(_) => return Asked::Nothing { exists: false, ttl: None },
+        };
+        match tokio::time::timeout(PATIENCE, resolver.lookup(full, kind)).await {
             Ok(Ok(lookup)) => {
                 let ttl = lookup.answers().iter().map(|record| record.ttl).min().unwrap_or(0);
                 let records: Vec<_> = lookup.answers().iter().filter_map(|record| read(&record.data)).collect();

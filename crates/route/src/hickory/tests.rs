@@ -147,6 +147,7 @@ const ZONES: &[(&str, &str, &str)] = &[
     ("big.example", "MX", "10 b.example"),
     ("ttl0.example", "A", "192.0.2.11"),
     ("ttlhuge.example", "A", "192.0.2.12"),
+    ("ttlhuge.example", "MX", "5 ttlhuge.example"),
     ("disguised.example", "AAAA", "::ffff:10.0.0.5"),
     ("disguised.example", "A", "127.0.0.1"),
 ];
@@ -179,7 +180,7 @@ fn answer(question: Message, by_udp: bool) -> Option<Message> {
         answer.add_authority(Record::from_rdata(name("example"), 300, RData::NS(NS(name("ns.example")))));
         return Some(answer);
     }
-    if asked == "big.example" && by_udp {
+    if matches!(asked, "big.example" | "crowded.example") && by_udp {
         answer.metadata.truncation = true;
         return Some(answer);
     }

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sluice_mail::{Cause, EnhancedCode};
+use sluice_mail::{Cause, EnhancedCode, Reply};
 
 use super::Login;
 use super::reply::RawReply;
@@ -52,8 +52,16 @@ impl Session {
             (3, AuthStep::Plain) => self.say(&plain(&login), AuthStep::PlainAsked),
             (3, AuthStep::Name) => self.say(&STANDARD.encode(&login.username), AuthStep::Password),
             (3, AuthStep::Password) => self.say(&STANDARD.encode(&login.password), AuthStep::Word),
-            (4 | 5, _) => self.refused(reply),
-            _ => self.break_off(Cause::Protocol(format!("the peer answers AUTH with {}", reply.to_reply()))),
+            (4 | 5, _) => {
+                self.break_off(Cause::Reply(without_secrets(reply, &login)));
+                if reply.code != 421 {
+                    self.out.extend_from_slice(b"QUIT\r\n");
+                }
+            }
+            _ => {
+                let words = without_secrets(reply, &login);
+                self.break_off(Cause::Protocol(format!("the peer answers AUTH with {words}")));
+            }
         }
     }
 
@@ -69,6 +77,17 @@ impl Session {
         self.break_off(Cause::Unsupported(EnhancedCode(5, 7, 4), words.into()));
         self.out.extend_from_slice(b"QUIT\r\n");
     }
+}
+
+/// The reply, unless it repeats what we said, as some peers do with a command that they do not understand: senders get
+/// to read replies.
+fn without_secrets(reply: RawReply<'_>, login: &Login) -> Reply {
+    let reply = reply.to_reply();
+    let secrets = [plain(login), STANDARD.encode(&login.password), login.password.clone()];
+    if secrets.iter().any(|secret| !secret.is_empty() && reply.text.contains(secret.as_str())) {
+        return Reply { text: "(words that repeat our password)".into(), ..reply };
+    }
+    reply
 }
 
 /// RFC 4616: no other identity, name, password.

@@ -135,6 +135,10 @@ impl Session {
             match reader.next(&mut input) {
                 Ok(Some(reply)) => self.handle_reply(now, reply),
                 Ok(None) => {}
+                // It may have repeated our password.
+                Err(_) if matches!(self.phase, Phase::Auth(_)) => {
+                    self.break_off(Cause::Protocol("the peer answers AUTH with what is no reply".into()));
+                }
                 Err(cause) => self.break_off(cause),
             }
         }
@@ -319,9 +323,7 @@ impl Session {
             Phase::Quit => return self.close(None),
             // The peer takes its leave between two transactions.
             Phase::Ready if unwanted && reply.code == 421 => return self.close(None),
-            Phase::Greeting | Phase::Ehlo | Phase::Helo | Phase::StartTls | Phase::Auth(_) | Phase::Ready
-                if reply.code == 421 =>
-            {
+            Phase::Greeting | Phase::Ehlo | Phase::Helo | Phase::StartTls | Phase::Ready if reply.code == 421 => {
                 return self.break_off(Cause::Reply(reply.to_reply()));
             }
             Phase::Greeting => self.on_greeting(reply),

@@ -121,6 +121,24 @@ pub(crate) async fn a_commit_never_goes_back<R: Rig>(rig: &R) {
     assert_eq!(read(&engine, "one", 100).await.0, ids(3..4));
 }
 
+pub(crate) async fn a_forgotten_reader_is_a_new_one<R: Rig>(rig: &R) {
+    let engine = open(rig).await;
+    within(engine.forget("one")).await.expect("nothing to forget");
+    end(&engine, 0..3).await;
+    let (_, next) = read(&engine, "one", 100).await;
+    commit(&engine, "one", next).await;
+    within(engine.forget("one")).await.expect("it can be forgotten");
+    assert_eq!(read(&engine, "one", 100).await.0, ids(0..3), "it begins at the oldest");
+    commit(&engine, "one", next).await;
+    within(engine.forget("one")).await.expect("it can be forgotten again");
+    let engine = restart(rig, engine).await;
+    let (all, next) = read(&engine, "one", 100).await;
+    assert_eq!(all, ids(0..3), "and so after a restart");
+    commit(&engine, "one", next).await;
+    let engine = restart(rig, engine).await;
+    assert_eq!(read(&engine, "one", 100).await.0, [], "what it commits then counts");
+}
+
 /// What remains of `envelope`, with the attempt after which it waits.
 fn put_off(envelope: &Envelope) -> (Decision, Event) {
     let attempt = Box::new(attempt(envelope, START.plus(DELAY)));

@@ -25,9 +25,23 @@ impl FateLog for Disk {
     }
 
     fn commit(&self, reader: &str, at: Position) -> BoxFuture<'_, Result<(), SettleError>> {
+        self.note_reader(reader, at.0)
+    }
+
+    fn forget(&self, reader: &str) -> BoxFuture<'_, Result<(), SettleError>> {
+        if self.shared.state().readers.contains_key(reader) {
+            self.note_reader(reader, record::FORGOTTEN)
+        } else {
+            std::future::ready(Ok(())).boxed()
+        }
+    }
+}
+
+impl Disk {
+    fn note_reader(&self, reader: &str, position: u64) -> BoxFuture<'_, Result<(), SettleError>> {
         let (sender, receiver) = oneshot::channel();
-        let frame = record::reader(reader, at.0);
-        let effect = Effect::Reader { name: reader.to_owned(), position: at.0 };
+        let frame = record::reader(reader, position);
+        let effect = Effect::Reader { name: reader.to_owned(), position };
         self.shared.queue.push(Entry { frame, effect, done: Done::Settle(sender) });
         let closed = || Err(SettleError::Poisoned("the spool is closed".to_owned()));
         async move { receiver.await.unwrap_or_else(|_| closed()) }.boxed()

@@ -36,7 +36,7 @@ pub(super) enum Kind {
     Moved,
     /// What every new segment begins with.
     Checkpoint,
-    /// How far a reader of fates has come.
+    /// How far a reader of events has come.
     Reader,
     /// A segment is given up. Subject: its id.
     Retire,
@@ -48,7 +48,6 @@ impl Kind {
     const ALL: [(Self, u8); 8] = [
         (Self::Enqueue, 1),
         (Self::Fate, 2),
-        // 3 is kept for attempt records.
         (Self::Wait, 4),
         (Self::Moved, 5),
         (Self::Checkpoint, 6),

@@ -85,7 +85,10 @@ pub(super) fn checkpoint(head: &record::Checkpoint) -> Frame {
     Builder::new(Kind::Checkpoint, 0, head).finish(Bytes::new(), None)
 }
 
-/// How far a reader of fates has come.
+/// As a reader's position: the reader is forgotten.
+pub(super) const FORGOTTEN: u64 = u64::MAX;
+
+/// How far a reader of events has come.
 pub(super) fn reader(name: &str, position: u64) -> Frame {
     let head = record::ReaderPosition { name: name.to_owned(), position };
     Builder::new(Kind::Reader, 0, &head).finish(Bytes::new(), None)

@@ -9,6 +9,7 @@ use sluice_proto::record;
 use super::ended::Ended;
 use super::frame::{self, HEADER, Kind, Range};
 use super::index::{Index, Loc, NewSlot};
+use super::record::FORGOTTEN;
 use super::scan::{ScanError, Scanner, Sequence, View};
 
 /// What the log said so far.
@@ -76,8 +77,12 @@ impl Replay {
             }
             Kind::Reader => {
                 let reader = record::ReaderPosition::decode(head).ok()?;
-                let position = self.readers.entry(reader.name).or_default();
-                *position = reader.position.max(*position);
+                if reader.position == FORGOTTEN {
+                    self.readers.remove(&reader.name);
+                } else {
+                    let position = self.readers.entry(reader.name).or_default();
+                    *position = reader.position.max(*position);
+                }
             }
             Kind::Retire => {}
             Kind::Gone => {

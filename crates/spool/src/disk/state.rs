@@ -11,7 +11,7 @@ use super::ended::Ended;
 use super::frame::{HEADER, Range};
 use super::index::{Index, Loc, NewSlot, Phase};
 use super::queue::{Effect, Entry, Rest};
-use super::record::Note;
+use super::record::{FORGOTTEN, Note};
 use super::schedule::Schedule;
 use super::warm::Warm;
 use crate::{ShardEvent, Work, WorkId};
@@ -129,6 +129,11 @@ impl State {
                 for (slot, range) in slots {
                     self.index.rehome(slot, place.record(range), body, share);
                 }
+            }
+            Effect::Reader { name, position: FORGOTTEN } => {
+                self.readers.remove(&name);
+                self.cursors.remove(&name);
+                self.tidy = true;
             }
             Effect::Reader { name, position } => {
                 let known = self.readers.entry(name).or_default();

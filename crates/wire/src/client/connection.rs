@@ -9,11 +9,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustls::pki_types::ServerName;
 use sluice_mail::{Clock, Failure};
 use sluice_smtp::client::{ClientConfig, Event, Output, Session, Transaction, TransactionId, TransactionResult, stuff};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use super::connector::Peer;
 use super::stream::Stream;
@@ -39,11 +36,8 @@ pub struct Connection {
     timer: Timer,
     buffer: Box<[u8]>,
     content: Option<(TransactionId, Content)>,
-    tls_connector: TlsConnector,
     tls_timeout: Duration,
     peer: Peer,
-    local: Option<SocketAddr>,
-    tls: Option<Arc<str>>,
     /// Whether we use PIPELINING where it is offered.
     pipelines: bool,
     is_over: bool,
@@ -80,7 +74,7 @@ enum Turn {
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("peer", &self.peer).field("tls", &self.tls).finish_non_exhaustive()
+        f.debug_struct("Connection").field("peer", &self.peer).field("tls", &self.tls()).finish_non_exhaustive()
     }
 }
 
@@ -91,29 +85,20 @@ impl std::fmt::Debug for Content {
 }
 
 impl Connection {
-    pub(super) fn new(
-        socket: TcpStream,
-        peer: Peer,
-        config: ClientConfig,
-        tls_connector: TlsConnector,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    pub(super) fn new(stream: Stream, peer: Peer, config: ClientConfig, clock: Arc<dyn Clock>) -> Self {
         let now = clock.now();
         let (tls_timeout, pipelines) = (config.timeouts.start_tls, config.pipelining);
         let session = Session::new(config, now);
         Self {
-            local: socket.local_addr().ok(),
-            stream: Stream::Plain(socket),
+            stream,
             timer: Timer::new(session.poll_timeout().unwrap_or(now + tls_timeout)),
             session,
             events: VecDeque::new(),
             clock,
             buffer: vec![0; READ_BUFFER].into(),
             content: None,
-            tls_connector,
             tls_timeout,
             peer,
-            tls: None,
             pipelines,
             is_over: false,
         }
@@ -128,13 +113,13 @@ impl Connection {
     /// Our end.
     #[must_use]
     pub fn local(&self) -> Option<SocketAddr> {
-        self.local
+        self.stream.local()
     }
 
-    /// TLS version and cipher suite, under TLS.
+    /// Under TLS its version and cipher suite, and whether the peer's certificate was verified.
     #[must_use]
     pub fn tls(&self) -> Option<&Arc<str>> {
-        self.tls.as_ref()
+        self.stream.agreed()
     }
 
     /// Begins a transaction; see [`Session::begin`].
@@ -309,17 +294,7 @@ impl Connection {
     }
 
     async fn handshake(&mut self) {
-        let name = ServerName::try_from(self.peer.name.to_string())
-            .unwrap_or_else(|_| ServerName::IpAddress(self.peer.address.ip().into()));
-        let upgrade = self.stream.upgrade(self.tls_connector.clone(), name);
-        let outcome = match tokio::time::timeout(self.tls_timeout, upgrade).await {
-            Ok(Ok(tls)) => {
-                self.tls = Some(tls);
-                Ok(())
-            }
-            Ok(Err(e)) => Err(e.to_string()),
-            Err(_) => Err("the handshake took too long".to_owned()),
-        };
+        let outcome = self.stream.handshake(&self.peer, self.tls_timeout).await;
         self.session.handle_tls(self.clock.now(), outcome);
     }
 

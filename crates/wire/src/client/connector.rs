@@ -1,26 +1,25 @@
 //! Opens connections.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
 use sluice_mail::{Cause, Clock, Failure, Stage};
-use sluice_smtp::client::ClientConfig;
-use tokio::net::{TcpSocket, TcpStream};
-use tokio_rustls::TlsConnector;
+use sluice_smtp::client::{ClientConfig, TlsMode};
+use tokio::net::TcpSocket;
 
 use super::connection::Connection;
+use super::stream::Stream;
+use super::trust::{Security, Trust};
+use crate::tls::TlsError;
 
 /// Opens connections to peers. Cheap to clone; clones share the memory of TLS sessions to resume.
 #[derive(Clone)]
 pub struct Connector {
-    tls: TlsConnector,
+    trust: Arc<Trust>,
     clock: Arc<dyn Clock>,
-    source: Option<IpAddr>,
     timeout: Duration,
 }
 
@@ -33,76 +32,60 @@ pub struct Peer {
     pub address: SocketAddr,
 }
 
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConnectError {
+    /// It cannot come from the address it was to come from, or this system has no room for it: nothing was asked of the
+    /// peer.
+    Source(Failure),
+    /// The peer does not take it.
+    Peer(Failure),
+}
+
 impl Connector {
-    /// Connects from `source`, or from whichever address the system picks, within `timeout`.
-    pub fn new(clock: Arc<dyn Clock>, source: Option<IpAddr>, timeout: Duration) -> Result<Self, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Unverified(provider)))
-            .with_no_client_auth();
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)), clock, source, timeout })
+    /// A connection has `timeout` to open. Verified TLS believes the authorities of `ca_file` (PEM), or those of the
+    /// system.
+    pub fn new(clock: Arc<dyn Clock>, timeout: Duration, ca_file: Option<&Path>) -> Result<Self, TlsError> {
+        Ok(Self { trust: Arc::new(Trust::new(ca_file)?), clock, timeout })
     }
 
-    /// A connection over which the session has begun; nothing was read yet.
-    pub async fn connect(&self, peer: Peer, config: ClientConfig) -> Result<Connection, Failure> {
-        let failed = |cause| Failure::new(Stage::Connect, cause);
-        let socket = match tokio::time::timeout(self.timeout, self.open(peer.address)).await {
-            Ok(Ok(socket)) => socket,
-            Ok(Err(e)) => return Err(failed(Cause::Io(e.to_string()))),
-            Err(_) => return Err(failed(Cause::Timeout)),
+    /// A connection over which the session has begun; nothing was read yet. It comes from `source`, which is of the
+    /// peer's IP family, or from the address that the system picks.
+    pub async fn connect(
+        &self,
+        peer: Peer,
+        source: Option<IpAddr>,
+        security: Security,
+        config: ClientConfig,
+    ) -> Result<Connection, ConnectError> {
+        let failed = |stage, cause| ConnectError::Peer(Failure::new(stage, cause));
+        let terms = self.trust.terms(security).map_err(|words| failed(Stage::StartTls, Cause::Tls(words)))?;
+        let ours = |e: &io::Error| {
+            let from = source.map(|address| format!(" from {address}")).unwrap_or_default();
+            ConnectError::Source(Failure::new(Stage::Connect, Cause::Io(format!("cannot connect{from}: {e}"))))
         };
-        Ok(Connection::new(socket, peer, config, self.tls.clone(), self.clock.clone()))
-    }
-
-    async fn open(&self, to: SocketAddr) -> std::io::Result<TcpStream> {
-        let socket = if to.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
-        if let Some(source) = self.source.filter(|source| source.is_ipv6() == to.is_ipv6()) {
-            socket.bind(SocketAddr::new(source, 0))?;
+        let socket = bound(peer.address, source).map_err(|e| ours(&e))?;
+        let socket = match tokio::time::timeout(self.timeout, socket.connect(peer.address)).await {
+            Ok(Ok(socket)) => socket,
+            Ok(Err(e)) if e.kind() == io::ErrorKind::AddrNotAvailable => return Err(ours(&e)),
+            Ok(Err(e)) => return Err(failed(Stage::Connect, Cause::Io(e.to_string()))),
+            Err(_) => return Err(failed(Stage::Connect, Cause::Timeout)),
+        };
+        let mut stream = Stream::new(socket, terms);
+        if config.tls == TlsMode::Implicit {
+            let outcome = stream.handshake(&peer, config.timeouts.start_tls).await;
+            outcome.map_err(|words| failed(Stage::StartTls, Cause::Tls(words)))?;
         }
-        socket.set_nodelay(true)?;
-        socket.connect(to).await
+        Ok(Connection::new(stream, peer, config, self.clock.clone()))
     }
 }
 
-/// Takes any certificate. Mail between servers is encrypted when the peer offers it, whoever the peer is (RFC 7435,
-/// opportunistic security): the name in an MX record is not authenticated either, and refusing a bad certificate
-/// would only send the mail in the clear, or not at all. It protects from listening, not from impersonation.
-#[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+/// A socket for connections to such an address.
+fn bound(to: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSocket> {
+    let socket = if to.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
+    if let Some(source) = source {
+        socket.bind(SocketAddr::new(source, 0))?;
     }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    socket.set_nodelay(true)?;
+    Ok(socket)
 }

@@ -4,6 +4,8 @@ mod connection;
 mod connector;
 mod stream;
 mod timer;
+mod trust;
 
 pub use connection::{Connection, Content, Progress};
-pub use connector::{Connector, Peer};
+pub use connector::{ConnectError, Connector, Peer};
+pub use trust::Security;

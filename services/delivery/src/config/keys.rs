@@ -68,8 +68,12 @@ const ROUTE_KEYS: &[Key] = &[
         "Encrypted when it is offered, never, always, or always and with a certificate that proves the host's name.",
     )
     .or("`\"verified\"` with `username`, `\"required\"` with `implicit_tls`, else `\"opportunistic\"`"),
-    Key::new("implicit_tls", "true or false", "Whether TLS begins with the connection (port 465) instead of by STARTTLS.")
-        .or("`false`"),
+    Key::new(
+        "implicit_tls",
+        "true or false",
+        "Whether TLS begins with the connection (port 465) instead of by STARTTLS.",
+    )
+    .or("`false`"),
     Key::new(
         "username",
         "text",

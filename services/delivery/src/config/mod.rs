@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_daemon::config::KeyError;
-use sluice_mail::{Clock, Domain, Host, Rate};
-use sluice_queue::{Context, Limits, Policy};
-use sluice_route::{FixedRoute, FixedRoutes, HickoryRoutes, Networks, ResolverError, Route, Routes, Settings, TlsPolicy};
+use sluice_mail::{Clock, Domain, Host, Lane, Rate};
+use sluice_queue::{Context, Limits, Policy, Scope};
+use sluice_route::{
+    FixedRoute, FixedRoutes, HickoryRoutes, Networks, ResolverError, Route, Routes, Settings, TlsPolicy,
+};
 use sluice_smtp::client::{ClientConfig, Timeouts, TlsMode};
 use sluice_spool::Window;
 
@@ -120,7 +122,7 @@ impl Config {
             mx_session_limit: count("mx_session_limit", raw.mx_session_limit, 100)?,
             tls: scopes::tls_mode(raw.require_starttls, raw.use_starttls),
             tls_by_domain: scopes::tls_by_domain(&raw)?,
-            ca_file: raw.ca_file.as_deref().map(|path| base.join(path)),
+            ca_file: raw.ca_file.as_deref().map(|path| ca_file(&base.join(path))).transpose()?,
             pipelining: !raw.ignore_pipelining,
             connect_timeout: raw.connect_timeout.0,
             timeouts: timeouts(&raw),
@@ -148,6 +150,12 @@ impl Config {
             }
         };
         Ok(Arc::new(FixedRoutes::new(self.routes.clone(), rest, clock.clone())))
+    }
+
+    /// How long delivery is tried, for mail of accounts that have no time of their own.
+    pub fn lifetimes(&self) -> impl Fn(Lane, &Host) -> Duration + Send + Sync + use<> {
+        let policy = Arc::clone(&self.policy);
+        move |lane, domain| policy.bounce_after(&Scope { lane, site: None, domain, account: None })
     }
 
     /// How a session over this route with mail for this domain is protected.
@@ -186,6 +194,13 @@ fn limits(raw: &RawConfig) -> Result<Limits, KeyError> {
         dead_site_pause: raw.dead_site_pause.0,
         max_queued: raw.max_outstanding_per_domain.saturating_mul(2),
     })
+}
+
+fn ca_file(path: &Path) -> Result<PathBuf, KeyError> {
+    match std::fs::File::open(path) {
+        Ok(_) => Ok(path.to_owned()),
+        Err(e) => Err(KeyError::new("ca_file", format!("{} cannot be read: {e}", path.display()))),
+    }
 }
 
 fn delay_notices(raw: &RawConfig) -> Result<Option<Duration>, KeyError> {

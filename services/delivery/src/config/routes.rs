@@ -82,7 +82,9 @@ fn login(raw: &RawRoute, base: &Path) -> Result<Option<Arc<Login>>, KeyError> {
     let (username, path) = match (&raw.username, &raw.password_file) {
         (None, None) => return Ok(None),
         (Some(username), Some(path)) => (username, base.join(path)),
-        (Some(_), None) => return Err(KeyError::new("password_file", "expected the path of a file, as username is set")),
+        (Some(_), None) => {
+            return Err(KeyError::new("password_file", "expected the path of a file, as username is set"));
+        }
         (None, Some(_)) => return Err(KeyError::new("username", "expected a name, as password_file is set")),
     };
     if username.is_empty() || username.len() > SECRET_MAX || username.contains('\0') {

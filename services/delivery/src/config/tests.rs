@@ -95,7 +95,9 @@ fn a_route_with_a_login_is_verified_unless_told_less() {
     std::fs::write(&path, "s3cret\nnot this\n").unwrap();
     let route = |hosts: &str, more: &str| {
         let path = path.display();
-        read(&format!("[[routes]]\ndomain = \"*\"\nhosts = [\"{hosts}\"]\nusername = \"u\"\npassword_file = \"{path}\"\n{more}"))
+        read(&format!(
+            "[[routes]]\ndomain = \"*\"\nhosts = [\"{hosts}\"]\nusername = \"u\"\npassword_file = \"{path}\"\n{more}"
+        ))
     };
     for (hosts, more, tls) in [
         ("relay.example:587", "", TlsPolicy::Verified),
@@ -123,6 +125,7 @@ fn says_which_key_is_wrong() {
         ("bounce_after = \"0s\"".into(), "bounce_after"),
         ("mx_session_limit = 0".into(), "mx_session_limit"),
         ("ehlo_name = \"a b\"".into(), "ehlo_name"),
+        ("ca_file = \"/nowhere\"".into(), "ca_file"),
         ("notify_of_delay_every = \"5s\"".into(), "notify_of_delay_every"),
         (route("[[routes]]\ndomain = \"b c\"\nhosts = [\"a:1\"]"), "routes[1].domain"),
         (route("[[routes]]\ndomain = \"*\"\nhosts = [\"a:1\"]"), "routes[1].domain"),
@@ -134,8 +137,11 @@ fn says_which_key_is_wrong() {
         (route("username = \"u\"\npassword_file = \"/nowhere\""), "routes[0].password_file"),
         ("[[sources]]\nname = \"a b\"\naddress = \"192.0.2.1\"".into(), "sources[0].name"),
         ("sources = [{name = \"a\", address = \"::1\"}, {name = \"a\", address = \"::2\"}]".into(), "sources[1].name"),
-        ("sources = [{name = \"a\", address = \"::1\"}, {name = \"b\", address = \"::1\"}]".into(), "sources[1].address"),
-        ("sources = [{name = \"a\", address = \"::1\", ehlo_name = \"_\"}]".into(), "sources[0].ehlo_name"),
+        (
+            "sources = [{name = \"a\", address = \"::1\"}, {name = \"b\", address = \"::1\"}]".into(),
+            "sources[1].address",
+        ),
+        ("sources = [{name = \"a\", address = \"::1\", ehlo_name = \"a b\"}]".into(), "sources[0].ehlo_name"),
         ("source_address = \"::1\"\nsources = [{name = \"a\", address = \"::1\"}]".into(), "source_address"),
         ("domains = [{domain = \"a_b c\"}]".into(), "domains[0].domain"),
         ("domains = [{domain = \"a.b\"}, {domain = \"A.B\"}]".into(), "domains[1].domain"),

@@ -1,5 +1,6 @@
 use super::*;
-use sluice_mail::{Address, BodyFlags, Cause, Host, Lane, QueueId, Recipient, Stage};
+use sluice_mail::{Address, BodyFlags, Host, Lane};
+use sluice_queue::RetrySchedule;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const NOW: UnixMs = UnixMs(1_000_000_000);
@@ -27,6 +28,8 @@ fn envelope(recipients: usize) -> Envelope {
         body_crc: 0,
         attempts: 0,
         last_reply: None,
+        delay_notices: 0,
+        report_on: None,
     }
 }
 
@@ -57,7 +60,7 @@ fn tell(decision: &Decision) -> String {
         }
         Decision::Divert { eta } => format!("divert {eta:?}"),
         Decision::Wait(parts) => match &parts[..] {
-            [Part::Remaining { envelope, delay }] => {
+            [Part::Attempt(_), Part::Remaining { envelope, delay }] => {
                 let outcomes = envelope.recipients.iter().map(|r| r.outcome.as_ref()).collect();
                 format!("wait {}s: {}", delay.as_secs(), all(outcomes))
             }
@@ -67,9 +70,10 @@ fn tell(decision: &Decision) -> String {
 }
 
 fn attempt(mut envelope: Envelope, results: Vec<Result<Reply, Failure>>, wall: UnixMs) -> (Decision, Summary) {
-    let summary = note(&mut envelope, results, &AttemptInfo::default(), &Context::default());
-    let retry_in = (summary.deferred > 0).then(|| wait(&envelope, wall, &RetrySchedule::default(), 0.5));
-    (decision(envelope, AttemptInfo::default(), wall, retry_in), summary)
+    let summary = note(&mut envelope, results, &AttemptInfo::default(), wall, &Context::default());
+    let retry_in = (summary.deferred > 0).then(|| RetrySchedule::default().delay(envelope.attempts, 0.5));
+    let conclusion = Conclusion::of_attempt(envelope, &summary, AttemptInfo::default(), wall, retry_in);
+    (conclusion.decision(Vec::new()), summary)
 }
 
 #[test]
@@ -125,7 +129,7 @@ fn giving_up_says_what_the_last_attempt_came_to() {
         (tried, "554 5.4.7 given up after 12 attempts; the last came to: 450 4.2.2 full (at rcpt)"),
         (envelope(1), "554 5.4.7 given up: its time was over before it could be tried"),
     ] {
-        let Decision::Done(fate) = expire(envelope, AttemptInfo::default(), NOW) else { panic!() };
+        let Decision::Done(fate) = Conclusion::expired(envelope, NOW).decision(Vec::new()) else { panic!() };
         let Outcome::Bounced { reply, .. } = &fate.results[0].outcome else { panic!() };
         assert_eq!((fate.kind, reply.to_string().as_str()), (FateKind::Expired, want));
     }
@@ -148,7 +152,7 @@ fn the_note_names_the_host_as_far_as_it_is_known() {
         (at(None, None), "Connection refused (at connect)"),
     ] {
         let mut envelope = envelope(1);
-        note(&mut envelope, refused(), &attempt, &Context::default());
+        note(&mut envelope, refused(), &attempt, NOW, &Context::default());
         assert_eq!(envelope.last_reply.as_deref(), Some(words));
     }
 }
@@ -158,6 +162,6 @@ fn a_long_reply_is_kept_short() {
     let text = "ü".repeat(2000);
     let failure = Failure::new(Stage::Rcpt, Cause::Reply(Reply { code: 450, enhanced: None, text }));
     let mut envelope = envelope(1);
-    note(&mut envelope, vec![Err(failure)], &AttemptInfo::default(), &Context::default());
+    note(&mut envelope, vec![Err(failure)], &AttemptInfo::default(), NOW, &Context::default());
     assert!(envelope.last_reply.unwrap().len() <= NOTE_MAX);
 }

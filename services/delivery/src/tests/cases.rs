@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::harness::Bench;
-use super::peer::{Answer, Peer, Script, closed_port, say, silent};
+use super::peer::{Answer, Peer, Script, closed_port, on, say, silent};
 use futures_util::future::BoxFuture;
 use sluice_mail::{Cause, EnhancedCode, Failure, FateKind, Host, Outcome, Shard, Stage};
 use sluice_route::{Resolved, Routes};
@@ -18,10 +18,6 @@ use tokio::sync::watch;
 use crate::DeliveryError;
 
 const BODY: &str = "Subject: hi\r\n\r\n.dot\r\n..dots\r\nbye\r\n";
-
-fn on(script: impl Fn(&str, usize) -> Option<Answer> + Send + Sync + 'static) -> Script {
-    Script { on: Box::new(script), ..Script::default() }
-}
 
 #[tokio::test]
 async fn delivers_the_message_unchanged() {

@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use sluice_daemon::SystemClock;
-use sluice_mail::{Address, BodyFlags, Clock, Domain, Envelope, Fate, Host, Lane, QueueId, Recipient};
+use sluice_mail::{Address, BodyFlags, Clock, Domain, Envelope, Event, Fate, Host, Lane, QueueId, Recipient};
+use sluice_registry::memory::MemoryLog;
+use sluice_registry::{AccountRules, Registry, VerifyConfig};
 use sluice_route::{FixedRoute, FixedRoutes, RelayHost, Routes};
 use sluice_spool::memory::Memory;
 use sluice_spool::{Directive, Entry, FateLog, NewMessage, QueueView, Selector, ShardSource, Spool, State};
@@ -19,6 +22,8 @@ use crate::{Config, DeliveryError, Parts, RawConfig, Revival, run};
 pub(crate) struct Bench {
     pub(crate) spool: Arc<Memory>,
     pub(crate) revival: Arc<Revival>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) metrics: prometheus::Registry,
     clock: Arc<dyn Clock>,
     shutdown: watch::Sender<bool>,
     delivery: JoinHandle<Result<(), DeliveryError>>,
@@ -56,16 +61,21 @@ impl Bench {
         let config = Config::try_from(raw).unwrap();
         let (shutdown, stop) = watch::channel(false);
         let revival = Arc::<Revival>::default();
+        let log = MemoryLog::new();
+        let opened = Registry::open(log, VerifyConfig::default(), clock.clone()).now_or_never();
+        let registry = Arc::new(opened.expect("a log in memory is read at once").unwrap());
+        let metrics = prometheus::Registry::new();
         let parts = Parts {
             source: between(spool.clone()),
             routes,
+            registry: registry.clone(),
             clock: clock.clone(),
             hostname: "sluice.example".into(),
-            metrics: prometheus::Registry::new(),
+            metrics: metrics.clone(),
             revival: revival.clone(),
         };
         let delivery = tokio::spawn(run(parts, config, stop));
-        Self { spool, clock, shutdown, delivery, revival, sent: AtomicU64::new(0) }
+        Self { spool, clock, shutdown, delivery, revival, registry, metrics, sent: AtomicU64::new(0) }
     }
 
     /// Queues a message to `recipients` local parts of a domain.
@@ -103,6 +113,8 @@ impl Bench {
             body_crc: 0,
             attempts: 0,
             last_reply: None,
+            delay_notices: 0,
+            report_on: None,
         };
         change(&mut envelope);
         let id = envelope.queue_id;
@@ -118,9 +130,53 @@ impl Bench {
         *fate
     }
 
+    /// Waits until so many events were told, and gives them.
+    pub(crate) async fn events(&self, n: usize) -> Vec<Event> {
+        let mut events = Vec::new();
+        let all = async {
+            while events.len() < n {
+                events.extend(self.spool.read("events", 10_000).await.unwrap().events);
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(20), all).await;
+        assert!(in_time.is_ok(), "only {events:#?}");
+        events
+    }
+
+    /// Makes the account that all mail is of.
+    pub(crate) async fn account(&self, rules: AccountRules) {
+        self.registry.create_account("acme", rules, "correct horse battery").await.unwrap();
+    }
+
+    /// What a counter with these labels stands at.
+    pub(crate) fn counted(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        let families = self.metrics.gather();
+        let metrics = families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
+        let is_meant = |metric: &&prometheus::proto::Metric| {
+            let has = |(k, v): &(&str, &str)| metric.get_label().iter().any(|l| l.name() == *k && l.value() == *v);
+            labels.iter().all(has)
+        };
+        metrics.filter(is_meant).map(|metric| metric.get_counter().get_value() as u64).sum()
+    }
+
     /// Waits until a message waits for its next attempt.
     pub(crate) async fn waiting(&self, id: QueueId) -> Envelope {
         self.until(id, |state| matches!(state, State::Waiting(_))).await.envelope
+    }
+
+    /// Waits until it waits for its next attempt after so many.
+    pub(crate) async fn waiting_after(&self, id: QueueId, attempts: u32) -> Envelope {
+        let poll = async {
+            loop {
+                let envelope = self.waiting(id).await;
+                if envelope.attempts >= attempts {
+                    return envelope;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), poll).await.expect("it is tried in time")
     }
 
     pub(crate) async fn entry(&self, id: QueueId) -> Option<Entry> {
@@ -139,7 +195,11 @@ impl Bench {
         let mut fates = Vec::new();
         let all = async {
             while fates.len() < n {
-                fates.extend(self.spool.read("test", 10_000).await.unwrap().fates);
+                let fate = |event| match event {
+                    Event::Fate(fate) => Some(*fate),
+                    Event::Attempt(_) => None,
+                };
+                fates.extend(self.spool.read("test", 10_000).await.unwrap().events.into_iter().filter_map(fate));
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
@@ -157,7 +217,7 @@ impl Bench {
         tokio::time::timeout(Duration::from_secs(20), &mut self.delivery).await.expect("it ends in time").unwrap()
     }
 
-    async fn until(&self, id: QueueId, reached: impl Fn(&State) -> bool) -> Entry {
+    pub(crate) async fn until(&self, id: QueueId, reached: impl Fn(&State) -> bool) -> Entry {
         let poll = async {
             loop {
                 match self.entry(id).await {

@@ -6,7 +6,7 @@ fn config(toml: &str) -> Result<Config, String> {
     let raw: RawConfig = toml::from_str(toml).map_err(|e| e.message().to_owned())?;
     let around = Surroundings {
         hostname: "mx.example.org".into(),
-        max_lifetime: Duration::from_secs(60),
+        lifetimes: Duration::from_secs(60).into(),
         has_certificate: true,
     };
     Config::new(raw, around).map_err(|e| e.to_string())
@@ -79,7 +79,7 @@ fn refusals_name_the_key() {
 #[test]
 fn tls_needs_a_certificate() {
     let around =
-        || Surroundings { hostname: "x".into(), max_lifetime: Duration::from_secs(60), has_certificate: false };
+        || Surroundings { hostname: "x".into(), lifetimes: Duration::from_secs(60).into(), has_certificate: false };
     let error = Config::new(RawConfig::default(), around()).unwrap_err().to_string();
     assert!(error.starts_with("listeners[0].tls: needs a certificate"), "{error}");
     let plain = RawListener::on(([127, 0, 0, 1], 0).into(), ListenerTls::None);

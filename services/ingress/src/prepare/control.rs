@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_daemon::config::Time;
+use sluice_mail::Lane;
 use sluice_mail::header::{Field, Headers};
-use sluice_mail::{Lane, UnixMs};
 
 use super::{Facts, Reason, Refusal, shown};
 
@@ -53,7 +53,8 @@ pub(super) struct Wishes {
     pub(super) lane: Lane,
     pub(super) campaign: Option<Arc<str>>,
     pub(super) tag: Option<Arc<str>>,
-    pub(super) expires: UnixMs,
+    /// When it is to be given up, after it was accepted.
+    pub(super) expire: Option<Duration>,
     pub(super) envid: Option<Arc<str>>,
 }
 
@@ -117,9 +118,9 @@ impl Asked {
         if let Some(lane) = self.lane.filter(|lane| !account.may_use_lane(*lane)) {
             return Err(Refusal::right(format!("account {} may not use lane {lane}", account.id)));
         }
-        let lifetime = self.expire.unwrap_or(facts.max_lifetime);
-        if lifetime.is_zero() || lifetime > facts.max_lifetime {
-            let most = Time(facts.max_lifetime);
+        let longest = account.rules.bounce_after.unwrap_or(facts.lifetimes.longest());
+        if self.expire.is_some_and(|wish| wish.is_zero() || wish > longest) {
+            let most = Time(longest);
             return Err(wrong(
                 "X-Sluice-Expire",
                 &format!("expected a time up to {most}, as long as delivery is tried"),
@@ -130,7 +131,7 @@ impl Asked {
             lane: self.lane.unwrap_or_else(|| sender.default_lane()),
             campaign: self.campaign,
             tag: self.tag,
-            expires: facts.at.plus(lifetime),
+            expire: self.expire,
             envid: self.envid,
         })
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sluice_mail::{BodyFlags, Envelope, Host, Recipient};
@@ -32,11 +33,20 @@ pub(super) fn split(
     let template = template(mail, common, facts);
     let mut envelopes = Vec::with_capacity(groups.len());
     for (i, (domain, recipients)) in groups.into_iter().enumerate() {
+        let expires = facts.at.plus(lifetime(&common.wishes, &domain, facts));
         // At most 1,000 recipients by configuration, so at most 1,000 envelopes.
         let queue_id = facts.queue_id.envelope(u16::try_from(i).unwrap_or(u16::MAX));
-        envelopes.push(Envelope { queue_id, domain, recipients, ..template.clone() });
+        envelopes.push(Envelope { queue_id, domain, recipients, expires, ..template.clone() });
     }
     envelopes
+}
+
+/// How long mail to this domain is tried: as long as the account says, or else whoever delivers; and no longer than
+/// the message asks for.
+fn lifetime(wishes: &Wishes, domain: &Host, facts: &Facts<'_>) -> Duration {
+    let own = facts.sender.account.rules.bounce_after;
+    let longest = own.unwrap_or_else(|| facts.lifetimes.of(wishes.lane, domain));
+    wishes.expire.map_or(longest, |wish| wish.min(longest))
 }
 
 fn group(recipients: Vec<RcptCommand>) -> Vec<(Host, Vec<Recipient>)> {
@@ -70,7 +80,7 @@ fn recipient(command: RcptCommand) -> Recipient {
 
 /// An envelope without recipients.
 fn template(mail: MailCommand, common: &Common<'_>, facts: &Facts<'_>) -> Envelope {
-    let Wishes { pool, lane, campaign, tag, expires, envid } = &common.wishes;
+    let Wishes { pool, lane, campaign, tag, envid, .. } = &common.wishes;
     Envelope {
         queue_id: facts.queue_id,
         generation: 0,
@@ -85,7 +95,7 @@ fn template(mail: MailCommand, common: &Common<'_>, facts: &Facts<'_>) -> Envelo
         domain: Host::Literal(std::net::Ipv4Addr::UNSPECIFIED.into()),
         pool: pool.clone(),
         accepted: facts.at,
-        expires: *expires,
+        expires: facts.at,
         not_before: facts.at,
         flags: common.flags,
         // A body is bounded by max_message_size, which is under 4 GiB.

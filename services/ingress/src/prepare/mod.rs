@@ -10,7 +10,6 @@ mod refusal;
 mod trace;
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use sluice_mail::header::{Field, Headers};
@@ -23,6 +22,7 @@ pub(crate) use refusal::{Reason, Refusal};
 
 use refusal::shown;
 
+use crate::Lifetimes;
 use crate::sender::Sender;
 
 /// Octets of a header section at most, which bounds what reading it costs; receivers take far less. The documentation
@@ -49,7 +49,7 @@ pub(crate) struct Facts<'a> {
     /// Now.
     pub(crate) at: UnixMs,
     /// How long delivery may be tried at most.
-    pub(crate) max_lifetime: Duration,
+    pub(crate) lifetimes: &'a Lifetimes,
 }
 
 /// The message as it is to be kept, or why it is not taken.

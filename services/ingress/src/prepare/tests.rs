@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use sluice_mail::{Address, Domain, Envelope, Host, Lane, Reply};
 use sluice_registry::{Account, AccountRules, SenderDomain};
@@ -22,6 +23,7 @@ struct Case {
     recipients: Vec<String>,
     hello: &'static str,
     long_line: Option<u32>,
+    lifetimes: Option<Lifetimes>,
 }
 
 impl Default for Case {
@@ -33,6 +35,7 @@ impl Default for Case {
             recipients: vec!["b@example.net".into()],
             hello: "client.example.org",
             long_line: None,
+            lifetimes: None,
         }
     }
 }
@@ -59,13 +62,14 @@ impl Case {
         };
         let account = Account { id: "acme".into(), rules: self.rules, credentials: Vec::new(), version: 1 };
         let sender = Sender { account: Arc::new(account), credential: None };
+        let lifetimes = self.lifetimes.unwrap_or_else(|| Duration::from_secs(3_600 * 24).into());
         let facts = Facts {
             hostname: "mx.example.org",
             sender: &sender,
             client: Some([192, 0, 2, 7].into()),
             queue_id: QueueId::new(AT, 42, 0),
             at: AT,
-            max_lifetime: Duration::from_secs(3_600 * 24),
+            lifetimes: &lifetimes,
         };
         prepare(submission, &facts)
     }
@@ -119,6 +123,52 @@ fn takes_out_what_is_not_for_the_recipients() {
     );
     let expect = format!("{}{FROM}X-Other: stays\r\n\r\nBcc: in the body stays\r\n", received());
     assert_eq!(Case::default().body(&message), expect);
+}
+
+#[test]
+fn an_accounts_own_time_bounds_what_a_message_asks_for() {
+    let day = Duration::from_secs(86_400);
+    for (own, field, expected) in [
+        (None, "", Some(day)),
+        (Some(day / 2), "", Some(day / 2)),
+        (Some(day * 3), "", Some(day * 3)),
+        (Some(day / 2), "X-Sluice-Expire: 1h\r\n", Some(day / 24)),
+        (Some(day * 3), "X-Sluice-Expire: 2d\r\n", Some(day * 2)),
+        (Some(day / 2), "X-Sluice-Expire: 13h\r\n", None),
+        (None, "X-Sluice-Expire: 2d\r\n", None),
+    ] {
+        let rules = AccountRules { bounce_after: own, ..rules() };
+        let kept = Case { rules, ..Case::default() }.prepare(&format!("{FROM}{field}\r\n"));
+        let expires = kept.ok().map(|kept| kept.envelopes[0].expires);
+        assert_eq!(expires, expected.map(|after| AT.plus(after)), "{own:?} {field}");
+    }
+}
+
+#[test]
+fn each_envelope_is_tried_for_as_long_as_its_lane_and_domain_say() {
+    let hour = Duration::from_secs(3_600);
+    let lifetimes = Lifetimes::new(hour * 9, move |lane, domain| match (lane, domain.to_string().as_str()) {
+        (_, "slow.example") => hour * 9,
+        (Lane::Transactional, _) => hour * 2,
+        (Lane::Bulk, _) => hour * 5,
+    });
+    for (field, hours) in [
+        ("", Some([2, 9])),
+        ("X-Sluice-Lane: bulk\r\n", Some([5, 9])),
+        ("X-Sluice-Expire: 1h\r\n", Some([1, 1])),
+        ("X-Sluice-Expire: 8h\r\n", Some([2, 8])),
+        ("X-Sluice-Expire: 10h\r\n", None),
+    ] {
+        let case = Case {
+            rules: AccountRules { lanes: vec![Lane::Transactional, Lane::Bulk], ..rules() },
+            recipients: vec!["a@example.net".into(), "b@slow.example".into()],
+            lifetimes: Some(lifetimes.clone()),
+            ..Case::default()
+        };
+        let kept = case.prepare(&format!("{FROM}{field}\r\n")).ok();
+        let expires = kept.map(|kept| kept.envelopes.iter().map(|e| e.expires).collect::<Vec<_>>());
+        assert_eq!(expires, hours.map(|hours| hours.map(|n| AT.plus(hour * n)).to_vec()), "{field}");
+    }
 }
 
 #[test]

@@ -113,7 +113,7 @@ impl Setting {
         let metrics = prometheus::Registry::new();
         let around = Surroundings {
             hostname: "mx.example.org".into(),
-            max_lifetime: Duration::from_secs(86_400),
+            lifetimes: Duration::from_secs(86_400).into(),
             has_certificate: false,
         };
         let config = Config::new(self.raw, around).unwrap();

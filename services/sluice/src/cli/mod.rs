@@ -4,6 +4,7 @@
 //! needs neither. Everything writes to what it is given, so that tests read what people read.
 
 mod account;
+mod check;
 mod client;
 mod envelope;
 mod error;
@@ -20,6 +21,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use sluice_daemon::ExitCode;
 use sluice_mail::UnixMs;
 
+pub(crate) use check::check_accounts;
 pub(crate) use error::CliError;
 pub(crate) use version::version;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use sluice_daemon::SystemClock;
 use sluice_mail::{
-    Address, AttemptInfo, BodyFlags, Clock, EnhancedCode, Envelope, Fate, FateKind, Host, Lane, Outcome, QueueId,
-    Recipient, RecipientResult, Reply,
+    About, Address, AttemptInfo, BodyFlags, Clock, EnhancedCode, Envelope, Fate, FateKind, Host, Lane, Outcome,
+    QueueId, Recipient, RecipientResult, Reply, Trouble,
 };
 use sluice_registry::memory::MemoryLog;
 use sluice_registry::{AuthOutcome, Registry, VerifyConfig};
@@ -36,6 +36,10 @@ fn good_command_lines_are_understood() {
         "check-config --config x",
         "account add shop --domain a.example --domain b.example --exact-domain c.example --address a@b.example",
         "account add shop --lane bulk --lane transactional --pool p --password-stdin --max-sessions 3",
+        "account create shop --domain a.example --dsn off --max-dsns-per-hour 5 --retry-after 5m,10m --bounce-after 2d",
+        "account set shop --add-domain a.example --remove-domain b.example --add-address a@c.example --lane bulk",
+        "account set shop --retry-after default --bounce-after default --show-client-address no --no-pools",
+        "account show shop --json",
         "account list --json --config x",
         "account remove shop --socket s",
         "account set-password shop --login other",
@@ -67,6 +71,13 @@ fn bad_command_lines_are_refused_with_a_reason() {
         ("account add x --domain not_a_domain!", "not allowed"),
         ("account add x --lane express", "transactional or bulk"),
         ("account add x --password secret", "--password"),
+        ("account add x --dsn some", "headers, full or off"),
+        ("account add x --retry-after 5x", "for '--retry-after <TIMES>': expected times such as 5m,10m,1h"),
+        ("account add x --bounce-after 40d", "for '--bounce-after <TIME>': 5w5d is not between 1s and 30d"),
+        ("account set x", "name what is to be changed"),
+        ("account set x --max-dsns-per-hour -1", "-1"),
+        ("account set x --allow-long-lines maybe", "--allow-long-lines"),
+        ("account set x --pool p --no-pools", "--no-pools"),
         ("queue show", "<ID>"),
         ("queue show nonsense", "26 letters and digits"),
         ("queue --domain a.example list", "--domain belongs behind"),
@@ -185,39 +196,67 @@ fn envelope(queue_id: QueueId, domain: &str, body: &Bytes) -> Envelope {
         body_crc: 0,
         attempts: 0,
         last_reply: None,
+        delay_notices: 0,
+        report_on: None,
     }
 }
 
-fn delivered(work: &Work) -> Decision {
-    let reply = Reply::new(250, EnhancedCode(2, 0, 0), "taken");
+/// The fate of an envelope whose recipients all came to `outcome`.
+fn fate(work: &Work, kind: FateKind, outcome: &Outcome) -> Box<Fate> {
     let result = |r: &Recipient| RecipientResult {
         address: r.address.clone(),
-        outcome: Outcome::Delivered { reply: reply.clone() },
+        orcpt: None,
+        outcome: outcome.clone(),
+        decided_in: 1,
     };
-    Decision::Done(Box::new(Fate {
-        queue_id: work.envelope.queue_id,
-        kind: FateKind::Delivered,
+    Box::new(Fate {
+        about: About::envelope(&work.envelope),
+        kind,
         results: work.envelope.recipients.iter().map(result).collect(),
-        account: Arc::clone(&work.envelope.account),
-        campaign: None,
-        tag: None,
-        domain: work.envelope.domain.clone(),
         attempts: 1,
-        accepted: work.envelope.accepted,
         at: SystemClock.wall(),
         attempt: AttemptInfo {
             mx: Some("mx.two.example".into()),
             peer: Some("192.0.2.1:25".parse().unwrap()),
             ..AttemptInfo::default()
         },
-    }))
+        report: None,
+    })
+}
+
+fn delivered(work: &Work) -> Decision {
+    let reply = Reply::new(250, EnhancedCode(2, 0, 0), "taken");
+    Decision::Done(fate(work, FateKind::Delivered, &Outcome::Delivered { reply }))
 }
 
 fn greylisted(work: &Work) -> Decision {
     let mut envelope = Box::new(work.envelope.clone());
     envelope.attempts += 1;
     envelope.last_reply = Some("451 4.7.1 greylisted (at rcpt)".into());
+    for recipient in &mut envelope.recipients {
+        recipient.trouble = Some(Trouble {
+            reply: Reply::new(451, EnhancedCode(4, 7, 1), "greylisted"),
+            is_peers: true,
+            mta: Some("mx.one.example".into()),
+            at: SystemClock.wall(),
+        });
+    }
     Decision::Wait(vec![Part::Remaining { envelope, delay: Duration::from_secs(300) }])
+}
+
+/// The envelope bounces, and its sender gets a report.
+fn bounced(work: &Work) -> Decision {
+    let status = EnhancedCode(5, 1, 1);
+    let mut fate =
+        fate(work, FateKind::Bounced, &Outcome::Bounced { status, reply: Reply::new(550, status, "nobody") });
+    let body = Bytes::from_static(b"From: <>\r\n\r\nIt bounced\r\n");
+    let original = &work.envelope;
+    let id = original.queue_id.report(1, 0);
+    fate.report = Some(id);
+    let mut report = envelope(id, "shop.example", &body);
+    (report.mail_from, report.report_on) = (None, Some(original.queue_id));
+    report.recipients = original.mail_from.clone().map(Recipient::new).into_iter().collect();
+    Decision::Wait(vec![Part::Notification { envelope: Box::new(report), body, fate: Some(fate) }])
 }
 
 #[tokio::test]
@@ -245,6 +284,89 @@ async fn accounts_are_made_shown_changed_and_removed() {
 
     assert_eq!(server.ask("account remove shop").await.unwrap(), "Account shop is removed.\n");
     assert_eq!(server.ask("account remove shop").await.unwrap_err().to_string(), "there is no account shop");
+}
+
+#[tokio::test]
+async fn rules_are_set_one_by_one_and_shown() {
+    let server = Server::start().await;
+    let add =
+        "account create shop --domain shop.example --max-sessions 3 --dsn full --retry-after 1m,5m --password-stdin";
+    server.ask_with(add, "secret\n").await.unwrap();
+    let set = "account set shop --add-exact-domain new.example --dsn off --max-dsns-per-hour 9 --bounce-after 2d12h \
+               --allow-long-lines yes";
+    let said = server.ask(set).await.unwrap();
+    let expected = "\
+Account shop is changed.
+
+shop
+  log-ins         shop
+  sends from      shop.example, new.example (exactly)
+  lanes           transactional
+  pools           default
+  messages        no limit
+  recipients      no limit
+  sessions        3 at the same time
+  long lines      pass unchanged
+  client address  not shown
+  dsn             off: senders get no report of what cannot be delivered
+  max dsns        9 an hour
+  retry after     1m, 5m
+  bounce after    2d12h
+";
+    assert_eq!(said, expected);
+    assert_eq!(server.ask("account show shop").await.unwrap(), expected.split_once("\n\n").unwrap().1);
+    assert!(server.ask(set).await.unwrap().starts_with("Account shop was so already."));
+
+    let set = "account set shop --remove-domain new.example --retry-after default --bounce-after default \
+               --max-sessions 0 --allow-long-lines no --dsn headers --max-dsns-per-hour 0";
+    let said = server.ask(set).await.unwrap();
+    for words in ["sends from      shop.example\n", "retry after     as configured", "dsn             headers: "] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&server.ask("account show shop --json").await.unwrap()).unwrap();
+    assert_eq!(
+        (&json["dsn"], &json["max_sessions"], &json["bounce_after_ms"]),
+        (&"headers".into(), &0.into(), &0.into())
+    );
+    assert!(server.logs_in("secret").await, "the password stays");
+}
+
+#[tokio::test]
+async fn what_cannot_be_set_is_told_and_nothing_is_changed() {
+    let server = Server::start().await;
+    server.ask_with("account add shop --domain shop.example --password-stdin", "secret\n").await.unwrap();
+    let before = server.ask("account show shop").await.unwrap();
+    for (line, words) in [
+        ("account set none --dsn off", "there is no account none"),
+        ("account show none", "there is no account none"),
+        ("account set shop --dsn off --remove-domain other.example", "account shop does not have other.example"),
+        ("account set shop --dsn off --remove-address a@b.example", "account shop does not have a@b.example"),
+        ("account set shop --dsn off --pool No!", "account.pools[0]: \"No!\" is no pool: 1 to 63 of a-z"),
+    ] {
+        let error = server.ask(line).await.unwrap_err();
+        assert!(error.to_string().contains(words), "{line}: {error}");
+        assert_eq!((error.exit_code().code(), error.to_string().lines().count()), (65, 1), "{error}");
+    }
+    assert_eq!(server.ask("account show shop").await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn accounts_of_trusted_networks_are_looked_up() {
+    let server = Server::start().await;
+    server.ask_with("account add shop --password-stdin", "secret\n").await.unwrap();
+    let said = async |socket: &str, trusted: &[(&str, &str)]| {
+        let trusted: Vec<_> = trusted.iter().map(|(key, id)| ((*key).to_owned(), Arc::from(*id))).collect();
+        let mut out = Vec::new();
+        check_accounts(&trusted, &server.folder.path().join(socket), &mut out).await.unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let trusted = [("a.account", "shop"), ("b.account", "none"), ("c.account", "none"), ("d.account", "other")];
+    let text = said("control.sock", &trusted).await;
+    let expected = "There is no account none, which b.account names: its clients are refused until there is.\n\
+                    There is no account other, which d.account names: its clients are refused until there is.\n";
+    assert_eq!(text, expected);
+    assert!(said("no.sock", &trusted).await.starts_with("Sluice does not run"));
+    assert_eq!(said("no.sock", &[]).await, "");
 }
 
 #[tokio::test]
@@ -283,7 +405,9 @@ async fn the_queue_says_where_mail_stands_and_why() {
         "; last attempt: 451 4.7.1 greylisted (at rcpt)",
         "two.example: delivered at 20",
         " UTC to mx.two.example [192.0.2.1]:25: 250 2.0.0 taken",
-        "recipient you@one.example: not yet delivered",
+        "recipient you@one.example: not yet delivered: 451 4.7.1 greylisted (said by mx.one.example ",
+        "attempts  1",
+        "given up  20",
         "recipient you@two.example: delivered: 250 2.0.0 taken",
         &id.to_string(),
     ] {
@@ -292,16 +416,43 @@ async fn the_queue_says_where_mail_stands_and_why() {
     let one: serde_json::Value =
         serde_json::from_str(&server.ask(&format!("queue show --json {id}")).await.unwrap()).unwrap();
     assert_eq!((&one[0]["state"], &one[1]["state"]), (&"waiting".into(), &"delivered".into()));
+    assert_eq!(one[0]["recipients"][0]["trouble"]["mta"], "mx.one.example");
 
     let counts = server.ask("queue").await.unwrap();
     assert!(counts.contains("one.example") && counts.contains("1 envelope: 0 ready, 0 active, 1 waiting;"), "{counts}");
     let list = server.ask("queue list").await.unwrap();
-    assert!(list.contains(&id.to_string()) && list.contains("you@one.example"), "{list}");
+    for words in [&id.to_string(), "you@one.example", "in 23 h 59 min", "451 4.7.1 greylisted (at rcpt)"] {
+        assert!(list.contains(words), "{words} in {list}");
+    }
     assert_eq!(server.ask("queue list --domain three.example").await.unwrap(), "Nothing waits.\n");
 
     assert_eq!(server.ask(&format!("queue retry {id}")).await.unwrap(), "1 envelope is due now.\n");
     assert_eq!(server.ask("queue retry --domain three.example").await.unwrap(), "Nothing waits.\n");
     assert!(server.ask("queue").await.unwrap().contains("1 ready, 0 active, 0 waiting"));
+}
+
+#[tokio::test]
+async fn a_bounce_and_its_report_name_each_other() {
+    let server = Server::start().await;
+    let id = server.submit(7, &["one.example"]).await;
+    let work = server.work().await;
+    server.spool.settle(work.id, bounced(&work)).await.unwrap();
+    let report = id.report(1, 0);
+    let shown = server.ask(&format!("queue show {id}")).await.unwrap();
+    for words in [
+        "bounced at 20",
+        "recipient you@one.example: bounced: 550 5.1.1 nobody",
+        &format!("reported to sender in {report}"),
+    ] {
+        assert!(shown.contains(words), "{words} in:\n{shown}");
+    }
+    let shown = server.ask(&format!("queue show {report}")).await.unwrap();
+    for words in [&format!("report on {id}"), "<> (the null sender)", "me@shop.example: not yet delivered"] {
+        assert!(shown.contains(words), "{words} in:\n{shown}");
+    }
+    let json = server.ask(&format!("queue show --json {id}")).await.unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json[0]["report"], &json[0]["recipients"][0]["decided_in"]), (&report.to_string().into(), &1.into()));
 }
 
 #[tokio::test]

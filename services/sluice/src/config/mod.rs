@@ -1,5 +1,6 @@
 //! The whole configuration: each section as its component defines it, read from file, environment and flags.
 
+mod addresses;
 mod reference;
 mod spool;
 mod tls;
@@ -26,7 +27,7 @@ const ADDED_MAX: u64 = 64 << 10;
 /// Keys that stand in no section, so that their environment variables have no `__`.
 const SCALARS: [&str; 2] = ["hostname", "data_dir"];
 /// Keys that hold a path.
-const PATHS: [&str; 4] = ["data_dir", "tls.certificate", "tls.key", "control.socket"];
+const PATHS: [&str; 5] = ["data_dir", "tls.certificate", "tls.key", "control.socket", "delivery.ca_file"];
 
 /// The file as it is written.
 #[derive(Debug, Deserialize, Serialize)]
@@ -96,6 +97,8 @@ pub(crate) struct Config {
     pub(crate) ingress: sluice_ingress::Config,
     /// The listeners of `ingress`, in its order.
     pub(crate) listeners: Vec<Listener>,
+    /// The accounts that clients of trusted networks send as, each with its key.
+    pub(crate) trusted_accounts: Vec<(String, Arc<str>)>,
     pub(crate) spool: sluice_spool::disk::Config,
     pub(crate) delivery: sluice_delivery::Config,
     pub(crate) control_socket: PathBuf,
@@ -183,18 +186,22 @@ impl Config {
             return Err(KeyError::new("data_dir", "expected the path of a folder"));
         }
         let data_dir = base.join(raw.data_dir);
-        let delivery = sluice_delivery::Config::try_from(raw.delivery).map_err(|e| e.within("delivery"))?;
+        let delivery = sluice_delivery::Config::new(raw.delivery, base).map_err(|e| e.within("delivery"))?;
         let around = sluice_ingress::Surroundings {
             hostname: Arc::clone(&hostname),
-            max_lifetime: delivery.bounce_after,
+            lifetimes: sluice_ingress::Lifetimes::new(delivery.bounce_after_max, delivery.lifetimes()),
             has_certificate: true,
         };
         check_level(&raw.log.level)?;
         // What the ingress adds to a message has room as well.
         let max_message = raw.ingress.max_message_size.0.saturating_add(ADDED_MAX);
-        let listeners = raw.ingress.listeners.iter().map(|l| Listener { address: l.address, tls: l.tls }).collect();
+        let listeners: Vec<_> =
+            raw.ingress.listeners.iter().map(|l| Listener { address: l.address, tls: l.tls }).collect();
+        let listening = listeners.iter().zip(0..).map(|(l, i)| (format!("ingress.listeners[{i}].address"), l.address));
+        addresses::check(listening.chain([("admin.address".to_owned(), raw.admin.address)]))?;
         Ok(Self {
             listeners,
+            trusted_accounts: trusted_accounts(&raw.ingress),
             certificate: Certificate::new(raw.tls, base, &data_dir).map_err(|e| e.within("tls"))?,
             ingress: sluice_ingress::Config::new(raw.ingress, around).map_err(|e| e.within("ingress"))?,
             spool: raw.spool.checked(&data_dir, max_message).map_err(|e| e.within("spool"))?,
@@ -207,6 +214,14 @@ impl Config {
             data_dir,
         })
     }
+}
+
+fn trusted_accounts(ingress: &sluice_ingress::RawConfig) -> Vec<(String, Arc<str>)> {
+    let listeners = ingress.listeners.iter().zip(0..);
+    let networks =
+        listeners.flat_map(|(listener, i)| listener.trusted_networks.iter().zip(0..).map(move |(n, j)| (n, i, j)));
+    let key = |i, j| format!("ingress.listeners[{i}].trusted_networks[{j}].account");
+    networks.map(|(network, i, j)| (key(i, j), Arc::clone(&network.account))).collect()
 }
 
 /// The configured name, else the machine's own if it has dots in it, else `localhost`.

@@ -26,9 +26,10 @@ take effect at once, and the files of the certificate are read anew; everything 
 from the next start. A file with an error changes nothing.
 
 **Kinds of value.** A *time* is text such as `\"30s\"`, `\"5m\"`, `\"1d12h\"` (units `w`, `d`, `h`, `m`, `s`, `ms`, largest first).
-A *size* is text such as `\"25MiB\"` or `\"512kB\"`, or a number of octets. A *network* is `\"10.0.0.0/8\"` or `\"2001:db8::/32\"`. An
-*address* has its port where one is needed: `\"127.0.0.1:2587\"`, `\"[::1]:2587\"`. A relative *path* is meant from the folder
-of the configuration file.
+A *size* is text such as `\"25MiB\"` or `\"512kB\"`, or a number of octets. A *rate* is text such as
+`\"100/15m\"` (100 in any 15 minutes; units `d`, `h`, `m`, `s`), `\"0\"` for nothing at all, or `\"unlimited\"`. A *network* is
+`\"10.0.0.0/8\"` or `\"2001:db8::/32\"`. An *address* has its port where one is needed: `\"127.0.0.1:2587\"`, `\"[::1]:2587\"`.
+A relative *path* is meant from the folder of the configuration file.
 ";
 
 /// The whole page.

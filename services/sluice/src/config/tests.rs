@@ -115,3 +115,18 @@ fn a_named_file_must_be_there() {
     from.named = false;
     from.load().unwrap();
 }
+
+#[test]
+fn addresses_that_collide_are_told_with_both_keys() {
+    let listener = |address: &str| format!("[[ingress.listeners]]\naddress = \"{address}\"\ntls = \"none\"\n");
+    for (text, words) in [
+        (
+            listener("127.0.0.1:25") + &listener("0.0.0.0:25"),
+            "ingress.listeners[1].address = \"0.0.0.0:25\": expected an address of its own: ingress.listeners[0].address",
+        ),
+        (listener("0.0.0.0:9925"), "expected an address of its own: ingress.listeners[0].address = \"0.0.0.0:9925\""),
+    ] {
+        let error = sources(Path::new("sluice.toml")).load_text(&text).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}

@@ -121,7 +121,7 @@ impl RunError {
             Self::Listen { source, .. } => ExitCode::of_io(source, ExitCode::Unavailable),
             Self::File { source, .. } => ExitCode::of_io(source, ExitCode::CannotCreate),
             Self::Locked { .. } => ExitCode::Temporary,
-            Self::Certificate(error) => of_tls(error),
+            Self::Certificate(error) | Self::Delivery(sluice_delivery::DeliveryError::Tls(error)) => of_tls(error),
             Self::Accounts { source, .. } => of_registry(source),
             Self::Spool(error) => of_open(error),
             Self::Sandbox(SandboxError::Page { source, .. } | SandboxError::Sink(source)) => {
@@ -148,6 +148,7 @@ fn of_tls(error: &TlsError) -> ExitCode {
     match error {
         TlsError::Unreadable { source, .. } => ExitCode::of_io(source, ExitCode::Config),
         TlsError::NoCertificate(_) | TlsError::NoKey(_) | TlsError::Unusable { .. } => ExitCode::Config,
+        TlsError::Setup(_) => ExitCode::Software,
     }
 }
 
@@ -159,6 +160,7 @@ fn of_registry(error: &RegistryError) -> ExitCode {
         RegistryError::Invalid(_)
         | RegistryError::Exists(_)
         | RegistryError::NotFound(_)
+        | RegistryError::Changed { .. }
         | RegistryError::Full
         | RegistryError::Hash => ExitCode::Software,
     }

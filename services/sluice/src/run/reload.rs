@@ -1,5 +1,6 @@
 //! SIGHUP: what can be exchanged while running is read again.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use sluice_daemon::LogGuard;
@@ -17,6 +18,8 @@ pub(super) struct Reload {
     pub(super) clock: Arc<dyn Clock>,
     /// `None` in the sandbox, which has one route that stays.
     pub(super) routes: Option<Arc<SwapRoutes>>,
+    /// Where mail is taken, which the DNS must not lead to.
+    pub(super) own_listeners: Vec<SocketAddr>,
     pub(super) tls: Arc<ServerTls>,
     pub(super) logs: Arc<LogGuard>,
 }
@@ -39,7 +42,7 @@ impl Reload {
     /// Everything or nothing.
     fn once(&self) -> Result<(), String> {
         let config = self.sources.load().map_err(|e| e.to_string())?;
-        let routes = config.delivery.routes(&self.clock).map_err(|e| e.to_string())?;
+        let routes = config.delivery.routes(&self.clock, self.own_listeners.clone()).map_err(|e| e.to_string())?;
         // Other files than those in use hold from the next start, which must not fail for them.
         super::check_certificate(&config).map_err(|e| e.to_string())?;
         self.tls.reload().map_err(|e| e.to_string())?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use sluice_mail::Host;
-use sluice_route::{Resolved, Routes};
+use sluice_route::{Numbers, Resolved, Routes};
 
 /// The routes of the moment. Whoever has begun to ask the former ones finishes with them.
 pub(super) struct SwapRoutes(ArcSwap<Arc<dyn Routes>>);
@@ -29,5 +29,9 @@ impl Routes for SwapRoutes {
     fn resolve<'a>(&'a self, host: &'a Host) -> BoxFuture<'a, Resolved> {
         let routes = self.0.load_full();
         Box::pin(async move { routes.resolve(host).await })
+    }
+
+    fn numbers(&self) -> Numbers {
+        self.0.load().numbers()
     }
 }

@@ -1,6 +1,7 @@
 //! Starting the services, watching them, and ending them in the right order.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,7 +125,8 @@ fn start(
     metrics.register(Box::new(SpoolMetrics::new(spool.clone())?))?;
     let (logs, health) = (Arc::new(logs), Health::new());
     let common = Common { config, clock, registry, spool, metrics, tls, health, revival: Arc::default() };
-    let (routes, swap) = common.routes(sandbox)?;
+    let own_listeners: Vec<_> = submissions.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+    let (routes, swap) = common.routes(sandbox, &own_listeners)?;
     let (stop_work, work_stops) = watch::channel(false);
 
     let mut rest = Services::new();
@@ -135,7 +137,7 @@ fn start(
     work.spawn(common.ingress(submissions, work_stops));
 
     let Common { clock, spool, tls, health, registry, .. } = common;
-    let reload = Reload { sources: options.sources, clock, routes: swap, tls, logs: Arc::clone(&logs) };
+    let reload = Reload { sources: options.sources, clock, routes: swap, own_listeners, tls, logs: Arc::clone(&logs) };
     tokio::spawn(reload.run(signals.reload.clone()));
     tokio::spawn(watch_stores(spool.clone(), registry, health.clone(), stop_rest.subscribe()));
     Ok(Running { work, stop_work, rest, stop_rest, health, spool, _logs: logs, _folder: folder })
@@ -144,12 +146,12 @@ fn start(
 /// The futures of services; they borrow nothing.
 impl Common {
     /// Where mail goes, and the handle to change that while running: none in the sandbox.
-    fn routes(&self, sandbox: Option<Sandbox>) -> Result<Chosen, RunError> {
+    fn routes(&self, sandbox: Option<Sandbox>, own_listeners: &[SocketAddr]) -> Result<Chosen, RunError> {
         if let Some(sandbox) = sandbox {
             let all = FixedRoute { tls: TlsPolicy::None, ..FixedRoute::new(None, vec![RelayHost::at(sandbox.smtp)]) };
             return Ok((Arc::new(FixedRoutes::new(vec![all], None, Arc::clone(&self.clock))), None));
         }
-        let swap = Arc::new(SwapRoutes::new(self.config.delivery.routes(&self.clock)?));
+        let swap = Arc::new(SwapRoutes::new(self.config.delivery.routes(&self.clock, own_listeners.to_vec())?));
         Ok((Arc::clone(&swap) as Arc<dyn Routes>, Some(swap)))
     }
 
@@ -171,6 +173,7 @@ impl Common {
         let parts = sluice_delivery::Parts {
             source: Arc::new(self.spool.clone()),
             routes,
+            registry: Arc::clone(&self.registry),
             clock: Arc::clone(&self.clock),
             hostname: Arc::clone(&self.config.hostname),
             metrics: self.metrics.clone(),

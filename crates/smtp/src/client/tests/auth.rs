@@ -80,6 +80,32 @@ fn without_a_log_in_nothing_is_sent() {
 }
 
 #[test]
+fn a_peer_that_repeats_our_password_does_not_make_it_known() {
+    let not_shown = "(words that repeat our password)";
+    for (mechanism, script, failure) in [
+        (
+            "PLAIN",
+            "C: AUTH PLAIN AGFubgBzZWNyZXQ=\n S: 500 5.5.2 what is AUTH PLAIN AGFubgBzZWNyZXQ=?\n C: QUIT",
+            format!("500 5.5.2 {not_shown} (at auth)"),
+        ),
+        ("PLAIN", "C: AUTH PLAIN AGFubgBzZWNyZXQ=\n S: 421-no\n S: 421 secret", format!("421 {not_shown} (at auth)")),
+        (
+            "PLAIN",
+            "C: AUTH PLAIN AGFubgBzZWNyZXQ=\n S: AUTH PLAIN AGFubgBzZWNyZXQ=",
+            "not SMTP: the peer answers AUTH with what is no reply (at auth)".into(),
+        ),
+        (
+            "LOGIN",
+            "C: AUTH LOGIN\n S: 334\n C: YW5u\n S: 334\n C: c2VjcmV0\n S: 334 c2VjcmV0",
+            format!("not SMTP: the peer answers AUTH with 334 {not_shown} (at auth)"),
+        ),
+    ] {
+        let script = format!("{} {script}\n E: closed: {failure}", begin(&format!("AUTH {mechanism}")));
+        check_with(login(), &[], &script);
+    }
+}
+
+#[test]
 fn no_password_is_sent_in_the_clear() {
     for (tls, offer) in [(TlsMode::Off, "STARTTLS"), (TlsMode::Opportunistic, "HELP")] {
         let script = format!(

@@ -2,7 +2,7 @@
 
 use sluice_mail::BodyFlags;
 
-use super::super::{ClientConfig, TlsMode, Transaction};
+use super::super::{ClientConfig, Event, Session, TlsMode, Transaction};
 use super::script::{check, check_with, to};
 
 fn tls(mode: TlsMode) -> ClientConfig {
@@ -306,6 +306,24 @@ fn a_handshake_that_the_peer_rejects_afterwards_has_failed() {
         ("S: 421 later", "421 later (at ehlo)"),
     ] {
         check_with(tls(TlsMode::Opportunistic), &[], &format!("{begin}\n {end}\n E: closed: {failure}"));
+    }
+}
+
+/// Not in every piece: it is long.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "an instant cannot be made without the clock")]
+fn a_reply_without_end_ends_the_connection() {
+    let now = std::time::Instant::now();
+    let line = format!("220-{}\r\n", "x".repeat(994));
+    for (lines, is_over) in [(60, false), (70, true)] {
+        let mut session = Session::new(ClientConfig::new("us.example"), now);
+        for _ in 0..lines {
+            session.handle_input(now, line.as_bytes());
+        }
+        session.handle_input(now, b"220 at last\r\n");
+        let events: Vec<_> = std::iter::from_fn(|| session.poll_event()).collect();
+        assert_eq!(matches!(events[..], [Event::Closed(Some(_))]), is_over, "{events:?}");
+        assert_eq!(session.poll_output().is_some(), !is_over);
     }
 }
 

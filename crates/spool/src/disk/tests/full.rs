@@ -2,12 +2,16 @@
 
 use std::io;
 
+use bytes::Bytes;
+use sluice_mail::FateKind;
+
 use super::model::{Run, Simulation, config};
 use super::power::{Faults, PowerFiles};
-use crate::contract::{self, after_attempt, done, message, octets};
+use crate::contract::{self, after_attempt, attempt, done, fate, message, notification, octets};
 use crate::{Decision, EnqueueError, Part, QueueView, SettleError, ShardSource, Spool, Window};
 
 const SEGMENT: u64 = 16 << 10;
+const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
 const WIDE: Window = Window { max_items: 10_000, max_bytes: 1 << 30, max_items_per_domain: 10_000 };
 
 /// A disk with room for so many segments, filled up; and how many messages it took.
@@ -61,6 +65,67 @@ fn a_full_disk_lets_mail_wait_again() {
     }
     assert_eq!(settled, count.min(30));
     assert_eq!(run.disk.totals().waiting, settled);
+}
+
+#[test]
+fn a_full_disk_takes_reports_and_when_the_reserve_is_used_up_they_wait_for_room() {
+    let (files, mut run, count) = fill(6);
+    let mut tickets = Vec::new();
+    for number in 0..count {
+        let Some(work) = run.take() else { break };
+        let body = Bytes::from(octets(1_500, number as u8));
+        let envelope = notification(&work.envelope, 10_000 + number, &body);
+        let bounced = Box::new(fate(&work.envelope, FateKind::Bounced));
+        let parts = if number % 2 == 0 {
+            vec![Part::Notification { envelope, body, fate: Some(bounced) }]
+        } else {
+            let remaining = Part::Remaining { envelope: after_attempt(&work.envelope), delay: DAY };
+            let told = Part::Attempt(Box::new(attempt(&work.envelope, contract::START)));
+            vec![told, Part::Notification { envelope, body, fate: None }, remaining]
+        };
+        tickets.push(run.disk.settle(work.id, Decision::Wait(parts)));
+        run.committer.step();
+    }
+    let before = tickets.len();
+    tickets.retain_mut(|ticket| match futures_util::FutureExt::now_or_never(ticket) {
+        Some(settled) => {
+            assert_eq!(settled, Ok(()), "a report is never refused");
+            false
+        }
+        None => true,
+    });
+    assert!(before > tickets.len() && !tickets.is_empty(), "{} of {before} wait", tickets.len());
+    let full = run.keep(message(5_000, &["example.org"], octets(1_000, 1)));
+    assert!(matches!(full, Err(EnqueueError::Full(_))), "{full:?}");
+    files.set_faults(Faults::default());
+    for _ in 0..40 {
+        while matches!(run.disk.shared.prepared.step(), Ok(true)) {}
+        run.committer.step();
+    }
+    let settled = |ticket: &mut crate::Ticket| futures_util::FutureExt::now_or_never(ticket);
+    assert!(tickets.iter_mut().all(|ticket| settled(ticket) == Some(Ok(()))), "all are durable now");
+    drop(run);
+    files.power_cycle();
+    let run = Run::start(&files, &contract::clock(), config(SEGMENT)).unwrap();
+    assert_eq!(run.kept().unwrap().len() as u64, before as u64 / 2 + before as u64);
+}
+
+#[test]
+fn at_every_cap_a_report_is_taken() {
+    let files = PowerFiles::new(1, Faults::default());
+    let capped = crate::disk::Config { max_envelopes: 1, max_bytes: SEGMENT, ..config(SEGMENT) };
+    let mut run = Run::start(&files, &contract::clock(), config(SEGMENT)).unwrap();
+    run.keep(message(1, &["example.org"], octets(1_000, 1))).unwrap();
+    drop(run);
+    let mut run = Run::start(&files, &contract::clock(), capped).unwrap();
+    assert!(matches!(run.disk.room(1), Err(EnqueueError::Full(_))));
+    let work = run.take().unwrap();
+    let body = Bytes::from(octets(1_500, 2));
+    let envelope = notification(&work.envelope, 2, &body);
+    let remaining = Part::Remaining { envelope: after_attempt(&work.envelope), delay: DAY };
+    let parts = vec![Part::Notification { envelope, body, fate: None }, remaining];
+    assert_eq!(run.settle(work.id, Decision::Wait(parts)), Some(Ok(())));
+    assert_eq!(run.take().unwrap().envelope.report_on, Some(work.envelope.queue_id));
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
-use sluice_mail::{ManualClock, Shard};
+use sluice_mail::{Event, FateKind, ManualClock, Shard};
 
 use super::model::{Run, config};
 use super::power::{Faults, PowerFiles};
-use crate::contract::{self, after_attempt, done, id, message, octets};
+use crate::contract::{self, after_attempt, attempt, done, fate, id, message, notification, octets};
 use crate::disk::Files;
 use crate::{Decision, FateLog, Part, QueueView, ShardSource, Window};
 
@@ -182,6 +183,102 @@ fn left_out(stage: &Stage) -> u64 {
     stage.next - 1 - left.events.len() as u64
 }
 
+/// Wait frames with an attempt, a report and what remains, in segments of which nothing else lives.
+fn attempts(stage: &mut Stage, count: usize) {
+    for number in 0..count {
+        stage.keep("slow.example");
+        let work = stage.run.take().unwrap();
+        let body = Bytes::from(octets(500, number as u8));
+        let envelope = notification(&work.envelope, 1_000 + stage.next, &body);
+        let parts = vec![
+            Part::Attempt(Box::new(attempt(&work.envelope, contract::START))),
+            Part::Notification { envelope, body, fate: None },
+            Part::Remaining { envelope: after_attempt(&work.envelope), delay: Duration::from_secs(3_600) },
+        ];
+        assert_eq!(stage.run.settle(work.id, Decision::Wait(parts)), Some(Ok(())));
+        let report = stage.run.take().unwrap();
+        assert_eq!(report.envelope.report_on, Some(work.envelope.queue_id));
+        assert_eq!(stage.run.settle(report.id, done(&report.envelope)), Some(Ok(())));
+    }
+}
+
+#[test]
+fn unread_attempts_hold_segments_until_they_are_read() {
+    let mut stage = Stage::new();
+    let read = |stage: &Stage, reader: &str, max: usize| {
+        let read = stage.run.disk.read(reader, max).now_or_never().unwrap().unwrap();
+        let numbers = read.events.iter().filter(|event| matches!(event, Event::Attempt(_))).count();
+        (numbers, read.events.len() - numbers, read.next)
+    };
+    let (.., start) = read(&stage, "audit", 1);
+    drop(stage.run.disk.commit("audit", start));
+    stage.run.committer.step();
+    attempts(&mut stage, 20);
+    for _ in 0..3 {
+        stage.deliver(20);
+        stage.clock.advance(Duration::from_secs(31));
+        stage.tidy();
+        stage = stage.restart();
+    }
+    let held = stage.segments();
+    let (told, ended, next) = read(&stage, "audit", 1_000);
+    assert_eq!((told, ended), (20, 80), "none is missing");
+    drop(stage.run.disk.commit("audit", next));
+    stage.run.committer.step();
+    stage.tidy();
+    stage.clock.advance(Duration::from_secs(31));
+    stage.tidy();
+    assert!(stage.segments() < held, "{} of {held} segments", stage.segments());
+    assert_eq!(stage.run.kept().unwrap().len(), 20, "what waits was copied");
+    assert_eq!(stage.restart().run.kept().unwrap().len(), 20);
+}
+
+#[test]
+fn reports_and_their_originals_survive_the_copying_of_their_segment() {
+    let mut stage = Stage::new();
+    let mut expected = Vec::new();
+    for number in 0..12 {
+        stage.keep("slow.example");
+        let work = stage.run.take().unwrap();
+        let body = Bytes::from(octets(700, number));
+        let envelope = notification(&work.envelope, 1_000 + u64::from(number), &body);
+        expected.push((envelope.queue_id, 0, body.clone()));
+        let ends = number % 2 == 0;
+        let ended = ends.then(|| Box::new(fate(&work.envelope, FateKind::Bounced)));
+        let mut parts = vec![Part::Notification { envelope, body, fate: ended }];
+        if !ends {
+            parts.push(Part::Attempt(Box::new(attempt(&work.envelope, contract::START))));
+            let envelope = after_attempt(&work.envelope);
+            expected.push((envelope.queue_id, 1, Bytes::from(octets(1_000, work.envelope.queue_id.to_bytes()[13]))));
+            parts.push(Part::Remaining { envelope, delay: Duration::from_secs(360_000) });
+        }
+        assert_eq!(stage.run.settle(work.id, Decision::Wait(parts)), Some(Ok(())));
+        // The reports are put off, so that they live among what dies.
+        let report = stage.run.take().unwrap();
+        let wait = Decision::Divert { eta: Duration::from_secs(360_000) };
+        assert_eq!(stage.run.settle(report.id, wait), Some(Ok(())));
+        stage.deliver(10);
+    }
+    expected.sort();
+    for round in 0..2 {
+        stage.clock.advance(Duration::from_secs(31));
+        stage.tidy();
+        assert!(round > 0 || stage.run.disk.stats().compacted > 0);
+        stage = stage.restart();
+        let kept = stage.run.kept().unwrap().into_iter();
+        let kept: Vec<_> = kept.map(|(id, (envelope, body))| (id, envelope.attempts, body)).collect();
+        assert_eq!(kept, expected);
+        // All are due or wait as before, none was handed out twice.
+        let totals = stage.run.disk.totals();
+        assert_eq!(totals.ready + totals.active + totals.waiting, expected.len() as u64);
+        while let Some(work) = stage.run.take() {
+            let wait = Decision::Divert { eta: Duration::from_secs(360_000) };
+            assert_eq!(stage.run.settle(work.id, wait), Some(Ok(())));
+        }
+        stage.deliver(30);
+    }
+}
+
 #[test]
 fn without_readers_nothing_is_held() {
     let mut stage = Stage::new();
@@ -192,6 +289,20 @@ fn without_readers_nothing_is_held() {
     assert_eq!(stage.run.disk.totals().ready, 0);
     // A reader whose place was given up goes on with what is left.
     assert!(stage.run.disk.read("looks only", 1_000).now_or_never().unwrap().is_ok());
+}
+
+#[test]
+fn a_forgotten_reader_holds_nothing() {
+    let mut stage = Stage::new();
+    drop(stage.run.disk.commit("audit", crate::Position(0)));
+    stage.run.committer.step();
+    stage.deliver(100);
+    stage.tidy();
+    assert!(stage.segments() > 3, "{} segments", stage.segments());
+    drop(stage.run.disk.forget("audit"));
+    stage.run.committer.step();
+    stage.tidy();
+    assert!(stage.segments() <= 3, "{} segments", stage.segments());
 }
 
 #[test]

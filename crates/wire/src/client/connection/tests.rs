@@ -1,16 +1,14 @@
 use std::net::Ipv4Addr;
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
 use sluice_mail::{Address, BodyFlags, Cause, ManualClock, Reply, Stage, UnixMs};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
 
-use super::super::Connector;
+use super::super::{ConnectError, Connector, Security};
 use super::*;
+
+mod tls;
 
 #[expect(clippy::disallowed_methods, reason = "an instant cannot be made without the clock")]
 fn clock() -> Arc<dyn Clock> {
@@ -28,9 +26,9 @@ where
     (address, task)
 }
 
-async fn connect(address: SocketAddr, config: ClientConfig) -> Result<Connection, Failure> {
-    let connector = Connector::new(clock(), None, Duration::from_secs(5)).unwrap();
-    connector.connect(Peer { name: "peer.example".into(), address }, config).await
+async fn connect(address: SocketAddr, config: ClientConfig) -> Result<Connection, ConnectError> {
+    let connector = Connector::new(clock(), Duration::from_secs(5), None).unwrap();
+    connector.connect(Peer { name: "peer.example".into(), address }, None, Security::Unverified, config).await
 }
 
 fn config() -> ClientConfig {
@@ -186,36 +184,6 @@ async fn without_the_last_consent_the_final_dot_is_not_sent() {
 }
 
 #[tokio::test]
-async fn under_starttls_with_a_certificate_that_proves_nothing() {
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["other.example".to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![cert.der().clone()], key)
-        .unwrap();
-    let (address, served) = peer(|mut socket| async move {
-        socket.write_all(GREET).await.unwrap();
-        let mut stream = BufReader::new(socket);
-        converse(&mut stream, &[("EHLO", "250-peer\r\n250 STARTTLS\r\n"), ("STARTTLS", "220 go on\r\n")]).await;
-        let mut stream = BufReader::new(TlsAcceptor::from(Arc::new(tls)).accept(stream.into_inner()).await.unwrap());
-        converse(&mut stream, &[("EHLO", "250-peer\r\n250 PIPELINING\r\n")]).await;
-        converse(&mut stream, &TO_DATA).await;
-        let body = read_content(&mut stream).await;
-        stream.write_all(b"250 ok\r\n").await.unwrap();
-        body
-    })
-    .await;
-    let mut connection = connect(address, config()).await.unwrap();
-    let body = b"0123456789\r\n".repeat(100_000);
-    send(&mut connection, content(&body)).await.unwrap();
-    assert!(connection.tls().unwrap().starts_with("TLS1.3 "), "{:?}", connection.tls());
-    assert_eq!(served.await.unwrap().len(), body.len() + 3);
-}
-
-#[tokio::test]
 async fn what_is_late_is_not_waited_for() {
     let (address, served) = peer(|socket| async move {
         let (mut read, _write) = socket.into_split();
@@ -234,7 +202,22 @@ async fn what_is_late_is_not_waited_for() {
 #[tokio::test]
 async fn a_refused_connection_says_so() {
     let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
-    let failure = connect(address, config()).await.unwrap_err();
+    let ConnectError::Peer(failure) = connect(address, config()).await.unwrap_err() else { panic!() };
     assert!(failure.to_string().contains("refused"), "{failure}");
     assert_eq!(failure.stage, Stage::Connect);
+}
+
+#[tokio::test]
+async fn a_connection_comes_from_the_address_it_is_to_come_from() {
+    let (address, served) = peer(|socket| async move { socket.peer_addr().unwrap().ip() }).await;
+    let connector = Connector::new(clock(), Duration::from_secs(5), None).unwrap();
+    let connect = |source: &str| {
+        let peer = Peer { name: "peer.example".into(), address };
+        connector.connect(peer, Some(source.parse().unwrap()), Security::Unverified, config())
+    };
+    let ConnectError::Source(failure) = connect("192.0.2.1").await.unwrap_err() else { panic!() };
+    assert!(failure.to_string().starts_with("cannot connect from 192.0.2.1: "), "{failure}");
+    let connection = connect("127.0.0.9").await.unwrap();
+    assert_eq!(connection.local().unwrap().ip(), served.await.unwrap());
+    assert_eq!(connection.local().unwrap().ip().to_string(), "127.0.0.9");
 }
