@@ -38,7 +38,7 @@ bench: ## Measures Sluice, Postfix and the ceiling side by side; ARGS=--help tel
 	cargo build --locked --release --package sluice --package sluice-benches
 	@"$$(deploy/dev/target-dir.sh)/release/compare" $(ARGS)
 
-prove-crash: ## Kills Sluice a hundred times under load and counts what became of the accepted mail
+prove-crash: ## Kills Sluice under load, at random and at each step of a bounce, and counts what became of the mail
 	@deploy/dev/setup.sh --run
 	cargo build --locked --release --package sluice --package sluice-tests
 	@"$$(deploy/dev/target-dir.sh)/release/prove-crash" $(ARGS)

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Parser;
+use sluice_benches::domains::{self, Domains};
 use sluice_benches::subject::{self, Load, Subject};
 use sluice_benches::table::{self, Row};
 use sluice_benches::waiting;
@@ -33,7 +34,16 @@ struct Arguments {
     /// Instead, have this many envelopes wait, and show their memory and the time of a restart.
     #[arg(long)]
     waiting: Option<u64>,
+    /// Instead, send to this many domains whose servers take 100 ms for each reply.
+    #[arg(long)]
+    domains: Option<usize>,
+    /// Connections at once to those domains.
+    #[arg(long, default_value_t = 1000)]
+    connections: u32,
 }
+
+/// Domains of the run behind the table.
+const DOMAINS: usize = 500;
 
 /// Messages of a run, by KiB and subject: some ten seconds each on a small machine.
 fn messages(kib: usize, subject: Subject) -> u64 {
@@ -53,6 +63,13 @@ fn main() -> Result<()> {
     if let Some(count) = arguments.waiting {
         return waiting::run(count, 2048, &arguments.folder, &mut out);
     }
+    let slow = |count| {
+        let of = Domains::of(count);
+        Domains { connections: arguments.connections, messages: (of.messages as f64 * arguments.scale) as u64, ..of }
+    };
+    if let Some(count) = arguments.domains {
+        return domains::run(slow(count), &arguments.folder, &mut out);
+    }
     writeln!(out, "{}", table::HEAD)?;
     let mut rows = Vec::new();
     for _ in 0..arguments.rounds {
@@ -70,6 +87,11 @@ fn main() -> Result<()> {
                 }
             }
         }
+    }
+    let is_all = arguments.only.is_none() && arguments.kib.is_none() && arguments.sessions.is_none();
+    if is_all {
+        writeln!(out)?;
+        domains::run(slow(DOMAINS), &arguments.folder, &mut out)?;
     }
     Ok(())
 }

@@ -167,22 +167,22 @@ fn tell_hits(hits: &BTreeMap<Moment, (u32, u32)>, out: &mut dyn Write) -> Result
     Ok(())
 }
 
-/// Waits until every accepted recipient is delivered to or reported and nothing is queued, as long as there is
-/// progress.
+/// Waits until nothing is queued and every accepted recipient is delivered to or reported, as long as there is
+/// progress. From an empty queue there is none.
 fn drain(sluice: &Sluice, ledger: &Ledger, out: &mut dyn Write) -> Result<()> {
-    const STALL: Duration = Duration::from_secs(30);
+    let patience = |queued: u64| Duration::from_secs(if queued > 0 { 30 } else { 2 });
     let left = || Ok::<_, anyhow::Error>((ledger.open(), sluice.metric("sluice_spool_envelopes")? as u64));
-    let (mut least, mut since) = (left()?, wait::now());
-    writeln!(out, "the last start drains {} recipients, {} envelopes", least.0, least.1)?;
-    while least != (0, 0) && wait::elapsed(since) < STALL {
+    let (mut last, mut since) = (left()?, wait::now());
+    writeln!(out, "the last start drains {} recipients, {} envelopes", last.0, last.1)?;
+    while last != (0, 0) && wait::elapsed(since) < patience(last.1) {
         std::thread::sleep(Duration::from_millis(100));
         let now = left()?;
-        if now.0 < least.0 || now.1 < least.1 {
-            (least, since) = ((now.0.min(least.0), now.1.min(least.1)), wait::now());
+        if now != last {
+            (last, since) = (now, wait::now());
         }
     }
-    if least != (0, 0) {
-        writeln!(out, "{} recipients stay open; the queue says:\n{}", least.0, sluice.cli(&["queue"])?.stdout)?;
+    if last != (0, 0) {
+        writeln!(out, "{} recipients stay open; the queue says:\n{}", last.0, sluice.cli(&["queue"])?.stdout)?;
     }
     Ok(())
 }

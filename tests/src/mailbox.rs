@@ -111,7 +111,7 @@ impl Letter {
         let status = |block: &Value| Status {
             action: text(block, "action"),
             status: text(block, "status"),
-            recipient: bare(text(block, "final-recipient")),
+            recipient: plain(&bare(text(block, "final-recipient"))),
             diagnostic: text(block, "diagnostic-code"),
             remote: bare(text(block, "remote-mta")),
         };
@@ -119,9 +119,27 @@ impl Letter {
     }
 }
 
+/// An address in RFC 6533's form for ASCII, `jos\x{E9}@…`, as it is meant.
+fn plain(address: &str) -> String {
+    let mut parts = address.split("\\x{");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (code, rest) = part.split_once('}').unwrap_or((part, ""));
+        out.extend(u32::from_str_radix(code, 16).ok().and_then(char::from_u32));
+        out.push_str(rest);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_rfc_6533_are_read() {
+        assert_eq!(plain("jos\\x{E9}@b\\x{FC}cher.test"), "jos\u{e9}@b\u{fc}cher.test");
+        assert_eq!(plain("jos@test"), "jos@test");
+    }
 
     #[test]
     fn a_report_is_read_by_python() {

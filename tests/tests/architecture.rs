@@ -48,6 +48,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("idna", &["mail"]),
     ("mimalloc", &["sluice"]),
     ("prost", &["proto", "registry", "spool"]),
+    ("prost-types", &["proto"]),
     ("rcgen", &["sluice"]),
     ("rustix", &["daemon", "spool"]),
     ("rustls", &["wire"]),

@@ -10,7 +10,7 @@ use crate::{Resolved, Route};
 /// How often an answer must be asked for to be looked up again before it ends.
 const BUSY: u32 = 10;
 /// After how long a refresh is begun again that was not heard of. Longer than one may take.
-const REFRESH_LOST: Duration = Duration::from_secs(40);
+const REFRESH_LOST: Duration = Duration::from_secs(90);
 /// How long nobody tries again after a refresh that failed for now.
 const REFRESH_PAUSE: Duration = Duration::from_secs(10);
 /// How long an old route is used on, each time that asking for a new one fails for now.

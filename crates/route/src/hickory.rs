@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream;
 use sluice_mail::{Cause, Clock, Domain, Host};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -24,6 +26,8 @@ const FAILURE_LIFE: (Duration, Duration) = (Duration::from_secs(60), Duration::f
 const TROUBLE_LIFE: Duration = Duration::from_secs(10);
 /// The hosts of a domain that are looked at.
 const HOSTS_MAX: usize = 16;
+/// Of them, those that are asked for at once; each question takes a socket.
+const HOSTS_AT_ONCE: usize = 5;
 /// Answers kept per process.
 const CACHED_MAX: usize = 50_000;
 /// Domains looked up at once before their answers end. When there are more they wait for the end.
@@ -132,8 +136,10 @@ impl Inner {
             Exchanges::Implicit => vec![Exchange { preference: 0, name: name.to_owned() }],
             Exchanges::Hosts(exchanges) => exchanges,
         };
-        let asked = exchanges.iter().map(|exchange| self.asker.addresses(&exchange.name, freshness));
-        let (addresses, ttls): (Vec<_>, Vec<_>) = join_all(asked).await.into_iter().unzip();
+        let names: Vec<_> = exchanges.iter().map(|exchange| exchange.name.clone()).collect();
+        let asked = names.into_iter().map(async |name| self.asker.addresses(&name, freshness).await);
+        let answers: Vec<_> = stream::iter(asked).buffered(HOSTS_AT_ONCE).collect().await;
+        let (addresses, ttls): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
         // What is not known now is soon asked for again.
         let is_known = !addresses.iter().any(|addresses| matches!(addresses, Addresses::Unknown(_)));
         let ttl = ttls.into_iter().chain([ttl]).flatten().min().filter(|_| is_known);

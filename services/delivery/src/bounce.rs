@@ -15,9 +15,9 @@ use crate::outcome::{Conclusion, Written};
 /// The largest original, in octets, that is given back whole.
 const WHOLE_MAX: u32 = 10 << 20;
 
-/// Reports that are told apart within one attempt.
+/// The report on a loss, of those after one attempt. The others are warnings of delay: there may be some, as an envelope
+/// may wait long without being tried.
 const NTH_FAILED: u16 = 0;
-const NTH_DELAYED: u16 = 1;
 
 /// A report that is owed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,12 +71,17 @@ pub(crate) fn of_loss(conclusion: &Conclusion, dsn: Dsn) -> Option<Result<Due, S
 pub(crate) fn of_delay(conclusion: &Conclusion, every: Duration, dsn: Dsn) -> Option<Result<Due, Silence>> {
     let envelope = conclusion.envelope();
     conclusion.retry_in()?;
-    if periods(envelope, conclusion.wall(), every) <= envelope.delay_notices {
+    if !is_late(envelope, conclusion.wall(), every) {
         return None;
     }
     let open = envelope.open_recipients().filter(|(_, recipient)| wants(recipient, "DELAY"));
     let recipients: Vec<_> = open.map(|(place, _)| place).collect();
     Some(due(conclusion, Kind::Delayed { until: envelope.expires }, recipients, dsn))
+}
+
+/// Whether a period has passed of which the sender was not told.
+pub(crate) fn is_late(envelope: &Envelope, wall: UnixMs, every: Duration) -> bool {
+    periods(envelope, wall, every) > envelope.delay_notices
 }
 
 /// How many periods the envelope has waited.
@@ -89,7 +94,7 @@ fn due(conclusion: &Conclusion, kind: Kind, recipients: Vec<usize>, dsn: Dsn) ->
     let envelope = conclusion.envelope();
     let nth = match kind {
         Kind::Failed => NTH_FAILED,
-        Kind::Delayed { .. } => NTH_DELAYED,
+        Kind::Delayed { .. } => u16::try_from(envelope.delay_notices).unwrap_or(u16::MAX - 1).saturating_add(1),
     };
     match dsn {
         _ if envelope.mail_from.is_none() => Err(Silence::NullSender),

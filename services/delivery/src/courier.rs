@@ -184,7 +184,7 @@ impl Courier {
             TlsPolicy::Verified => Security::Verified,
             TlsPolicy::Opportunistic | TlsPolicy::None | TlsPolicy::Required => Security::Unverified,
         };
-        let mut sources = shared.sources.by_turns(target.address);
+        let mut sources = shared.sources.by_turns(&target.name, target.address);
         let mut source = sources.next();
         loop {
             let mut config = config.clone();

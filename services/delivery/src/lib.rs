@@ -29,6 +29,7 @@ mod line;
 mod outcome;
 mod plain_hosts;
 mod pump;
+mod routing;
 mod shared;
 mod sources;
 mod telemetry;
@@ -92,6 +93,7 @@ pub enum DeliveryError {
 pub async fn run(parts: Parts, config: Config, shutdown: watch::Receiver<bool>) -> Result<(), DeliveryError> {
     let connector = Connector::new(parts.clock.clone(), config.connect_timeout, config.ca_file.as_deref())?;
     let telemetry = telemetry::Telemetry::new(&parts.metrics)?;
+    parts.metrics.register(Box::new(routing::RoutingMetrics::new(parts.routes.clone())?))?;
     let (shared, inbox) = shared::Shared::new(parts, config, connector, telemetry);
     pump::run(&Arc::new(shared), inbox, shutdown).await
 }

@@ -317,7 +317,9 @@ fn common_failure(result: &TransactionResult) -> Option<&Failure> {
     result.results.iter().all(|r| r.as_ref().err() == Some(first)).then_some(first)
 }
 
-/// Whether a reused connection turned out to be gone.
+/// Whether a reused connection turned out to be gone, or not to be fit for another message: of this one nothing was
+/// heard.
 fn went_stale(failure: &Failure, answered: bool) -> bool {
-    worth_a_fresh_connection(failure) || (!answered && matches!(failure.cause, Cause::Timeout))
+    let is_unheard = failure.stage == Stage::Rset || matches!(failure.cause, Cause::Timeout);
+    worth_a_fresh_connection(failure) || (!answered && is_unheard)
 }

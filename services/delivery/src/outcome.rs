@@ -133,6 +133,8 @@ pub(crate) struct Conclusion {
 enum Next {
     End(FateKind),
     Wait { delay: Duration, attempt: Box<Attempt> },
+    /// Untried.
+    Postpone { delay: Duration },
 }
 
 /// A report to the sender, to be kept with the record that it tells of.
@@ -170,6 +172,12 @@ impl Conclusion {
         Self::given_up(envelope, number, AttemptInfo::default(), wall)
     }
 
+    /// The wait of an envelope that was not tried.
+    pub(crate) fn postponed(envelope: Envelope, wall: UnixMs, delay: Duration) -> Self {
+        let (number, info) = (envelope.attempts, AttemptInfo::default());
+        Self { envelope, number, info, wall, next: Next::Postpone { delay } }
+    }
+
     fn given_up(mut envelope: Envelope, number: u32, info: AttemptInfo, wall: UnixMs) -> Self {
         let words = match (&envelope.last_reply, envelope.attempts) {
             (Some(last), attempts) => format!("given up after {attempts} attempts; the last came to: {last}"),
@@ -202,7 +210,7 @@ impl Conclusion {
     pub(crate) fn retry_in(&self) -> Option<Duration> {
         match &self.next {
             Next::End(_) => None,
-            Next::Wait { delay, .. } => Some(*delay),
+            Next::Wait { delay, .. } | Next::Postpone { delay } => Some(*delay),
         }
     }
 
@@ -210,13 +218,14 @@ impl Conclusion {
     pub(crate) fn has_expired(&self) -> bool {
         match &self.next {
             Next::End(kind) => *kind == FateKind::Expired,
-            Next::Wait { .. } => false,
+            Next::Wait { .. } | Next::Postpone { .. } => false,
         }
     }
 
     /// The places of those that were refused or given up now.
     pub(crate) fn lost(&self) -> impl Iterator<Item = usize> {
-        let recipients = self.envelope.recipients.iter().enumerate();
+        let is_tried = !matches!(self.next, Next::Postpone { .. });
+        let recipients = self.envelope.recipients.iter().enumerate().filter(move |_| is_tried);
         let is_lost = |recipient: &Recipient| matches!(recipient.outcome, Some(Outcome::Bounced { .. }));
         recipients.filter(move |(_, r)| r.decided_in == self.number && is_lost(r)).map(|(place, _)| place)
     }
@@ -230,26 +239,28 @@ impl Conclusion {
     pub(crate) fn decision(mut self, reports: Vec<Written>) -> Decision {
         let report = reports.first().map(|report| report.envelope.queue_id);
         let part = |report: Written| Part::Notification { envelope: report.envelope, body: report.body, fate: None };
-        match self.next {
+        let mut parts = Vec::new();
+        let delay = match self.next {
             Next::Wait { delay, mut attempt } => {
                 attempt.report = report;
-                self.envelope.generation += 1;
-                let mut parts = Vec::with_capacity(2 + reports.len());
                 parts.push(Part::Attempt(attempt));
-                parts.extend(reports.into_iter().map(part));
-                parts.push(Part::Remaining { envelope: Box::new(self.envelope), delay });
-                Decision::Wait(parts)
+                delay
             }
+            Next::Postpone { delay } => delay,
             Next::End(kind) => {
                 let fate = Box::new(fate(self.envelope, kind, self.info, self.wall, report));
-                match reports.into_iter().next() {
+                return match reports.into_iter().next() {
                     None => Decision::Done(fate),
                     Some(Written { envelope, body }) => {
                         Decision::Wait(vec![Part::Notification { envelope, body, fate: Some(fate) }])
                     }
-                }
+                };
             }
-        }
+        };
+        self.envelope.generation += 1;
+        parts.extend(reports.into_iter().map(part));
+        parts.push(Part::Remaining { envelope: Box::new(self.envelope), delay });
+        Decision::Wait(parts)
     }
 }
 

@@ -215,6 +215,7 @@ impl Lobby {
     /// It may do so now.
     fn timed_out(&self) -> Option<Instant> {
         let now = self.shared.clock.now();
+        self.shared.telemetry.rate_waited();
         self.shared.dispatch(|dispatcher| {
             dispatcher.handle_timeout(now);
             dispatcher.poll_timeout()

@@ -168,7 +168,7 @@ impl Shared {
 
     pub(crate) fn divert(&self, Diverted { item: job, eta }: Diverted<Job>) {
         self.telemetry.diverted(job.envelope(), eta);
-        self.settle_unwatched(job.id(), Decision::Divert { eta });
+        self.watch(self.postpone(*job.work, eta));
     }
 
     /// Settles work that no connection depends on; the pump looks what becomes of it.

@@ -1,5 +1,6 @@
 //! The addresses that connections come from, by turns, and the names we go by.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,11 +8,14 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Config, Source};
 
+/// Rows of turns. Hosts share them by chance, so that their number is bounded; with one row for all, hosts that are
+/// connected to in a rhythm would always meet the same source.
+const ROWS: usize = 64;
 /// How often it is told that a source cannot be used, at most.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
-/// All sources, each with the others of its IP family in a row. Shared by all couriers without a lock: whose turn it
-/// is need not be exact.
+/// All sources by IP family. Each host sees those of its family by turns, and hosts begin with different ones. Shared by
+/// all couriers without a lock: whose turn it is need not be exact.
 #[derive(Debug)]
 pub(crate) struct Sources {
     v4: Turns,
@@ -23,7 +27,7 @@ pub(crate) struct Sources {
 #[derive(Debug)]
 struct Turns {
     sources: Vec<Place>,
-    next: AtomicUsize,
+    next: [AtomicUsize; ROWS],
 }
 
 #[derive(Debug)]
@@ -37,7 +41,7 @@ impl Sources {
     pub(crate) fn new(config: &Config, hostname: &Arc<str>) -> Self {
         let turns = |is_v6| Turns {
             sources: config.sources.iter().filter(|source| source.address.is_ipv6() == is_v6).map(Place::new).collect(),
-            next: AtomicUsize::new(0),
+            next: std::array::from_fn(|_| AtomicUsize::new(0)),
         };
         let of_sources = config.sources.iter().filter_map(|source| source.ehlo_name.as_ref());
         let mut own_names: Vec<_> =
@@ -58,12 +62,12 @@ impl Sources {
         self.is_empty() || !self.turns(address).sources.is_empty()
     }
 
-    /// The sources for a connection to such an address, beginning with the one whose turn it is: each is to be tried
-    /// when those before it cannot be used.
-    pub(crate) fn by_turns(&self, address: SocketAddr) -> impl Iterator<Item = &Source> {
+    /// The sources for a connection to this host, beginning with the one whose turn it is: each is to be tried when
+    /// those before it cannot be used.
+    pub(crate) fn by_turns(&self, host: &str, address: SocketAddr) -> impl Iterator<Item = &Source> {
         let turns = self.turns(address);
-        let first = if turns.sources.len() > 1 { turns.next.fetch_add(1, Ordering::Relaxed) } else { 0 };
         let n = turns.sources.len();
+        let first = if n > 1 { turns.take_turn(host) } else { 0 };
         (0..n).filter_map(move |i| turns.sources.get(first.wrapping_add(i) % n)).map(|place| &place.source)
     }
 
@@ -81,6 +85,15 @@ impl Sources {
 
     fn turns(&self, address: SocketAddr) -> &Turns {
         if address.is_ipv6() { &self.v6 } else { &self.v4 }
+    }
+}
+
+impl Turns {
+    fn take_turn(&self, host: &str) -> usize {
+        let mut hasher = DefaultHasher::new();
+        host.hash(&mut hasher);
+        let hash = hasher.finish() as usize;
+        self.next[hash % ROWS].fetch_add(1, Ordering::Relaxed).wrapping_add(hash / ROWS)
     }
 }
 
@@ -110,21 +123,35 @@ mod tests {
     }
 
     fn order(sources: &Sources, to: &str) -> Vec<String> {
-        sources.by_turns(to.parse().unwrap()).map(|source| source.name.to_string()).collect()
+        sources.by_turns("mx.example.net", to.parse().unwrap()).map(|source| source.name.to_string()).collect()
     }
 
     #[test]
     fn those_of_the_peers_family_take_turns() {
         let sources = sources(&["192.0.2.1", "2001:db8::1", "192.0.2.2", "192.0.2.3"]);
-        for expect in [
-            ["192.0.2.1", "192.0.2.2", "192.0.2.3"],
-            ["192.0.2.2", "192.0.2.3", "192.0.2.1"],
-            ["192.0.2.3", "192.0.2.1", "192.0.2.2"],
-            ["192.0.2.1", "192.0.2.2", "192.0.2.3"],
-        ] {
-            assert_eq!(order(&sources, "198.51.100.1:25"), expect);
+        let mut before = order(&sources, "198.51.100.1:25");
+        for _ in 0..5 {
+            let next = order(&sources, "198.51.100.1:25");
+            before.rotate_left(1);
+            assert_eq!(next, before);
             assert_eq!(order(&sources, "[2001:db8::9]:25"), ["2001:db8::1"]);
         }
+        before.sort();
+        assert_eq!(before, ["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
+    }
+
+    #[test]
+    fn hosts_that_are_connected_to_in_a_rhythm_or_only_once_share_the_sources_too() {
+        let sources = sources(&["192.0.2.1", "192.0.2.2"]);
+        let first =
+            |host: &str| sources.by_turns(host, "198.51.100.1:25".parse().unwrap()).next().unwrap().name.clone();
+        for _ in 0..10 {
+            let [one, two] = [first("a.example"), first("a.example")];
+            assert_ne!(one, two);
+            first("b.example");
+        }
+        let once = (0..1000).filter(|i| *first(&format!("mx{i}.example")) == *"192.0.2.1").count();
+        assert!((400..=600).contains(&once), "{once}");
     }
 
     #[test]

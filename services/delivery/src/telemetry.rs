@@ -29,6 +29,7 @@ pub(crate) struct Telemetry {
     reports_lost: IntCounter,
     expired: IntCounter,
     diverted: IntCounter,
+    rate_waits: IntCounter,
     opened: IntCounterVec,
     connections: IntGaugeVec,
     queued: IntGaugeVec,
@@ -80,6 +81,7 @@ impl Telemetry {
             reports: counters("dsns_total", "Reports (DSN) to senders: written, or why not.", &["kind", "result"])?,
             reports_lost: counter("dsns_lost_total", "Reports (DSN) that could not be delivered.")?,
             expired: counter("expired_total", "Recipients given up because their time was over.")?,
+            rate_waits: counter("rate_waits_total", "Times that mail waited for a rate to let it out.")?,
             diverted: counter("diverted_total", "Envelopes put off untried.")?,
             opened: counters("connections_opened_total", "Connections opened, by result.", &["result"])?,
             connections: gauges("connections", "Connections, by state.", &["state"])?,
@@ -219,6 +221,11 @@ impl Telemetry {
     pub(crate) fn diverted(&self, envelope: &Envelope, eta: Duration) {
         self.diverted.inc();
         tracing::debug!(queue_id = %envelope.queue_id, domain = %envelope.domain, eta_s = eta.as_secs(), "diverted");
+    }
+
+    /// A rate held mail back until now.
+    pub(crate) fn rate_waited(&self) {
+        self.rate_waits.inc();
     }
 
     /// A connection is ready, or never will be.

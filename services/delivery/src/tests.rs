@@ -3,5 +3,6 @@
 mod bounces;
 mod cases;
 mod harness;
+mod limits;
 mod peer;
 mod sessions;

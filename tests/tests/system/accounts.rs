@@ -1,6 +1,7 @@
 //! `sluice account`: who may send.
 
 use anyhow::{Context as _, ensure};
+use sluice_tests::sluice::{Settings, Sluice, TRUSTED_ACCOUNT};
 
 use crate::TestResult;
 use crate::fixture::{FROM, MESSAGE, Scene};
@@ -80,5 +81,20 @@ fn rules_change_while_it_runs_and_stay_over_a_restart() -> TestResult {
     scene.sluice.run()?;
     let shown = scene.sluice.cli(&["account", "show", "alice"])?.success()?.stdout;
     ensure!(said.ends_with(&shown), "after a kill:\n{shown}\nbefore:\n{said}");
+    Ok(())
+}
+
+#[test]
+fn check_config_names_accounts_that_are_missing() -> TestResult {
+    let mut sluice = Sluice::prepare(&Settings::default())?;
+    let check = |sluice: &Sluice| Ok::<_, anyhow::Error>(sluice.cli(&["check-config"])?.success()?.stdout);
+    let said = check(&sluice)?;
+    ensure!(said.contains("is good.") && said.contains("does not run"), "{said}");
+    sluice.run()?;
+    let said = check(&sluice)?;
+    ensure!(said.contains(&format!("There is no account {TRUSTED_ACCOUNT}, which ingress.listeners[2]")), "{said}");
+    sluice.add_trusted_account()?;
+    let said = check(&sluice)?;
+    ensure!(said.lines().count() == 1, "{said}");
     Ok(())
 }

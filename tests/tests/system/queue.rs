@@ -82,7 +82,7 @@ fn each_recipient_says_why_it_waits_and_what_became_of_it() -> TestResult {
     ensure!(text.contains("recipient lost@example.com: bounced: 550 5.1.1 no such user"), "{text}");
     let (_, report) = text.split_once("reported to sender in ").context("no report")?;
     let report = show(report.split_whitespace().next().context("no id")?)?;
-    for words in [&format!("report on {lost}"), "<>", FROM] {
+    for words in [&format!("report on {lost}"), "<> (the null sender)", FROM] {
         ensure!(report.contains(words), "{words} in:\n{report}");
     }
     let json: serde_json::Value =

@@ -37,6 +37,8 @@ pub struct Accounting {
     is_known: bool,
     is_failing: bool,
     tidying: Option<JoinHandle<()>>,
+    /// After a failure.
+    retry: Duration,
 }
 
 /// What was read and not yet committed.
@@ -80,6 +82,7 @@ impl Accounting {
             is_known: false,
             is_failing: false,
             tidying: None,
+            retry: RETRY,
         })
     }
 
@@ -101,7 +104,7 @@ impl Accounting {
                 Ok(Turn::CaughtUp) if is_stopping => break,
                 Ok(Turn::CaughtUp) => PAUSE,
                 Err(_) if is_stopping => break,
-                Err(_) => RETRY,
+                Err(_) => self.retry,
             };
             if !pause.is_zero() && !is_stopping {
                 tokio::select! {
@@ -209,6 +212,12 @@ impl Accounting {
                 warn!(%why, directory = %config.directory.display(), "finished accounting files stay as they are");
             }
         }));
+    }
+
+    /// For tests that do not want to wait.
+    #[cfg(test)]
+    pub(super) fn retry_after(self, retry: Duration) -> Self {
+        Self { retry, ..self }
     }
 
     async fn end(mut self) {

@@ -458,10 +458,10 @@ async fn finished_files_are_compressed_and_the_oldest_removed() {
     assert_eq!(rig.ids()[1], "x");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_folder_that_cannot_be_written_is_tried_again_until_it_can() {
     let rig = Rig::new(Format::Json);
-    let accounting = rig.open();
+    let accounting = rig.open().retry_after(Duration::from_millis(5));
     let (stats, (stop, stops)) = (accounting.stats(), watch::channel(false));
     fs::remove_dir(&rig.config.directory).unwrap();
     rig.tell(deliveries(0..3));

@@ -13,14 +13,18 @@ use super::files::{PREFIX, sync_folder};
 /// Compresses what is finished and not compressed, if that is wanted, and removes the oldest until `max_files` are left;
 /// how many were removed. What a crash left half done is done again.
 pub(crate) fn tidy(directory: &Path, compress: bool, max_files: usize) -> io::Result<usize> {
+    let entries = fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
     let mut finished = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
+    for path in entries {
         match kind(&path) {
-            Some(Kind::Plain) if compress => finished.push(compressed(&path)?),
             Some(Kind::Plain | Kind::Compressed) => finished.push(path),
             Some(Kind::HalfDone) => fs::remove_file(&path)?,
             None => {}
+        }
+    }
+    if compress {
+        for path in finished.iter_mut().filter(|path| path.extension() != Some("gz".as_ref())) {
+            *path = compressed(path)?;
         }
     }
     // Names sort by the time at which the file was begun.

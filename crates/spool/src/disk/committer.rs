@@ -20,6 +20,8 @@ use crate::EnqueueError;
 
 /// How long until a decision that found no room on the disk looks for room again.
 const ROOM_RETRY: Duration = Duration::from_millis(100);
+/// Frames that go ahead of a decision without room at a time.
+const SHORT_MAX: usize = 1_000;
 
 /// Owns the end of the log.
 pub(super) struct Committer {
@@ -197,13 +199,17 @@ impl Committer {
         }
     }
 
-    /// There is no room for a decision: new mail behind it is refused, frames that free segments go ahead.
+    /// There is no room for a decision: new mail behind it is refused, what frees segments goes ahead.
     fn housekeep(&mut self, error: &io::Error) {
         if !std::mem::replace(&mut self.reported, true) {
             tracing::error!(%error, "no room on the disk even for what became of mail; deliveries wait for room");
         }
         self.shared.tidy.wake();
         self.refuse_mail(&error.to_string());
+        let short = self.short_ones();
+        if !short.is_empty() && !self.write(short) {
+            return;
+        }
         let (ahead, mut kept): (Vec<Entry>, VecDeque<Entry>) = {
             let parked = std::mem::take(&mut self.parked);
             let (ahead, kept): (VecDeque<_>, _) = parked.into_iter().partition(Entry::is_housekeeping);
@@ -217,6 +223,36 @@ impl Committer {
             kept.extend(ahead);
             self.parked = kept;
         }
+    }
+
+    /// Takes the fates and readers' positions that still fit behind a longer decision, so that a long report does not
+    /// hold up what lets segments die. None passes a copy: it could be the copy of what it ends.
+    fn short_ones(&mut self) -> Vec<Entry> {
+        let (mut short, mut octets) = (Vec::new(), 0);
+        let parked = std::mem::take(&mut self.parked);
+        let mut before_copies = true;
+        for entry in parked {
+            let is_short = match entry.effect {
+                Effect::Fate { .. } | Effect::Reader { .. } => self.log.fits_after(octets, &entry),
+                Effect::Wait { .. } => false,
+                Effect::WaitCopied { .. }
+                | Effect::Moved { .. }
+                | Effect::Retire { .. }
+                | Effect::Gone { .. }
+                | Effect::Enqueue { .. }
+                | Effect::Checkpoint => {
+                    before_copies = false;
+                    false
+                }
+            };
+            if is_short && before_copies && short.len() < SHORT_MAX {
+                octets += entry.frame.len();
+                short.push(entry);
+            } else {
+                self.parked.push_back(entry);
+            }
+        }
+        short
     }
 
     fn write(&mut self, mut batch: Vec<Entry>) -> bool {

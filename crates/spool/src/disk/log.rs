@@ -48,7 +48,8 @@ impl Log {
         self.fits_after(0, entry)
     }
 
-    fn fits_after(&self, before: u64, entry: &Entry) -> bool {
+    /// The same behind `before` octets of others.
+    pub(super) fn fits_after(&self, before: u64, entry: &Entry) -> bool {
         let keep = if entry.is_housekeeping() { 0 } else { slack(self.segment.capacity) };
         self.at + before + entry.frame.len() + keep <= self.segment.capacity
     }

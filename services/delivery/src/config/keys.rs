@@ -2,7 +2,7 @@
 
 use sluice_daemon::config::{Documented, Key};
 
-use super::RawConfig;
+use super::{RawConfig, RawDomain, RawRoute, RawSite, RawSource};
 
 impl Documented for RawConfig {
     const KEYS: &'static [Key] = &[
@@ -50,8 +50,24 @@ impl Documented for RawConfig {
         Key::new("max_outstanding", "number", "Envelopes in memory on their way, at most. The rest waits on disk."),
         Key::new("max_outstanding_per_domain", "number", "Of them, those to one domain, so that a slow one cannot hold up the others."),
         Key::new("max_outstanding_bytes", "size", "Bodies of up to 64 KiB in memory on their way, at most."),
-        Key::new("max_large_bodies", "size", "Bodies over 64 KiB in memory while they are sent, at most. A single larger one is sent alone."),
+        Key::new("max_large_bodies", "size", "Bodies over 64 KiB in memory while they are sent, at most. A single larger one is sent alone. A quarter of it more is for messages that are read back to be returned to their senders."),
     ];
+}
+
+impl Documented for RawRoute {
+    const KEYS: &'static [Key] = ROUTE_KEYS;
+}
+
+impl Documented for RawSource {
+    const KEYS: &'static [Key] = SOURCE_KEYS;
+}
+
+impl Documented for RawDomain {
+    const KEYS: &'static [Key] = DOMAIN_KEYS;
+}
+
+impl Documented for RawSite {
+    const KEYS: &'static [Key] = SITE_KEYS;
 }
 
 const ROUTE_KEYS: &[Key] = &[

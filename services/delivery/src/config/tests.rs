@@ -15,6 +15,10 @@ fn host(name: &str) -> Host {
 #[test]
 fn every_key_is_documented_and_the_defaults_are_valid() {
     assert_eq!(undocumented::<RawConfig>(), Vec::<String>::new());
+    assert_eq!(undocumented::<RawRoute>(), Vec::<String>::new());
+    assert_eq!(undocumented::<RawSource>(), Vec::<String>::new());
+    assert_eq!(undocumented::<RawDomain>(), Vec::<String>::new());
+    assert_eq!(undocumented::<RawSite>(), Vec::<String>::new());
     let config = read("").unwrap();
     let scope = Scope { lane: Lane::Bulk, site: None, domain: &host("example.org"), account: None };
     assert_eq!(config.policy.retry(&scope), &RetrySchedule::default());

@@ -59,10 +59,10 @@ pub(super) fn write_block(envelope: &api::QueuedEnvelope, now: UnixMs, out: &mut
 }
 
 fn facts(envelope: &api::QueuedEnvelope, now: UnixMs) -> Vec<(&'static str, String)> {
-    // Of mail that has ended only the end is kept: sender and size may be gone.
     let ended = envelope.ended_ms > 0;
-    let sender = if envelope.mail_from.is_empty() && !ended { "<> (the null sender)" } else { &envelope.mail_from };
-    let size = if envelope.size == 0 && ended { String::new() } else { size(envelope.size) };
+    let known = has_origin(envelope);
+    let sender = if envelope.mail_from.is_empty() && known { "<> (the null sender)" } else { &envelope.mail_from };
+    let size = if known { size(envelope.size) } else { String::new() };
     let accepted = UnixMs(envelope.accepted_ms);
     let mut facts = vec![
         ("from", sender.to_owned()),
@@ -87,6 +87,11 @@ fn facts(envelope: &api::QueuedEnvelope, now: UnixMs) -> Vec<(&'static str, Stri
     facts.push(("report", about("reported to sender in", &envelope.report)));
     facts.retain(|(_, value)| !value.is_empty());
     facts
+}
+
+/// Whether sender and size are known: what older versions kept of mail that has ended lacks both.
+fn has_origin(envelope: &api::QueuedEnvelope) -> bool {
+    envelope.ended_ms == 0 || envelope.size > 0
 }
 
 fn recipient_line(recipient: &api::RecipientState, now: UnixMs) -> String {
@@ -121,7 +126,7 @@ pub(super) fn to_json(envelope: &api::QueuedEnvelope) -> Value {
         "lane": envelope.lane,
         "pool": text(&envelope.pool),
         "campaign": text(&envelope.campaign),
-        "mail_from": if envelope.ended_ms > 0 { text(&envelope.mail_from) } else { Value::from(&*envelope.mail_from) },
+        "mail_from": if has_origin(envelope) { Value::from(&*envelope.mail_from) } else { text(&envelope.mail_from) },
         "domain": envelope.domain,
         "recipients": envelope.recipients.iter().map(recipient).collect::<Vec<_>>(),
         "size": envelope.size,
@@ -229,8 +234,11 @@ mod tests {
         write_block(&gone, NOW, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(!text.contains("  from ") && !text.contains("  size ") && !text.contains("given up"), "{text}");
-        let bounce = api::QueuedEnvelope { mail_from: String::new(), ..envelope("waiting", "") };
-        assert!(facts(&bounce, NOW).contains(&("from", "<> (the null sender)".to_owned())));
+        for state in ["waiting", "delivered"] {
+            let bounce = api::QueuedEnvelope { mail_from: String::new(), ..envelope(state, "") };
+            assert!(facts(&bounce, NOW).contains(&("from", "<> (the null sender)".to_owned())));
+            assert_eq!((&to_json(&bounce)["mail_from"], &to_json(&gone)["mail_from"]), (&json!(""), &Value::Null));
+        }
     }
 
     #[test]

@@ -20,8 +20,8 @@ The first `sluice run` writes it. Every key has a default, so an empty file is a
    `SLUICE_LOG_LEVEL` does nothing;
 2. flags: `--set log.level=debug`, `--set ingress.listeners.0.address=0.0.0.0:587`, `--data-dir PATH`. These win.
 
-`sluice check-config` says what is wrong, with the line, without starting anything; it does not open the certificates, ports
-and folders that the file names. Unknown keys are errors. On SIGHUP the file is read again; static routes and the log level
+`sluice check-config` says what is wrong, with the line, without starting anything; it reads the certificate, but opens no
+ports and folders that the file names. Unknown keys are errors. On SIGHUP the file is read again; static routes and the log level
 take effect at once, and the files of the certificate are read anew; everything else, other paths in `[tls]` included, holds
 from the next start. A file with an error changes nothing.
 

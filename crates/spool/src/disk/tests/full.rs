@@ -111,6 +111,56 @@ fn a_full_disk_takes_reports_and_when_the_reserve_is_used_up_they_wait_for_room(
 }
 
 #[test]
+fn a_report_without_room_does_not_hold_up_what_is_short() {
+    let (files, mut run, count) = fill(6);
+    let mut waits = Vec::new();
+    for number in 0.. {
+        let work = run.take().unwrap();
+        let body = Bytes::from(octets(3_900, 1));
+        let envelope = notification(&work.envelope, 10_000 + number, &body);
+        let bounced = Box::new(fate(&work.envelope, FateKind::Bounced));
+        let parts = vec![Part::Notification { envelope, body, fate: Some(bounced) }];
+        let mut ticket = run.disk.settle(work.id, Decision::Wait(parts));
+        run.committer.step();
+        match futures_util::FutureExt::now_or_never(&mut ticket) {
+            Some(settled) => assert_eq!(settled, Ok(())),
+            None => {
+                waits.push(ticket);
+                break;
+            }
+        }
+    }
+    let (mut ended, mut held) = (0, 0);
+    for _ in 0..count {
+        let Some(work) = run.take() else { break };
+        if work.envelope.mail_from.is_none() {
+            run.disk.give_back(work.id);
+            break;
+        }
+        match run.settle(work.id, done(&work.envelope)) {
+            Some(settled) => {
+                assert_eq!(settled, Ok(()));
+                ended += 1;
+            }
+            None => held += 1,
+        }
+    }
+    assert!(ended > 5, "{ended} ended, {held} held");
+    files.set_faults(Faults::default());
+    for _ in 0..5 {
+        while matches!(run.disk.shared.prepared.step(), Ok(true)) {}
+        run.committer.step();
+    }
+    let settled = futures_util::FutureExt::now_or_never(waits.remove(0));
+    assert_eq!(settled, Some(Ok(())));
+    let known: Vec<_> = run.kept().unwrap().into_keys().collect();
+    drop(run);
+    files.power_cycle();
+    let run = Run::start(&files, &contract::clock(), config(SEGMENT)).unwrap();
+    assert_eq!(run.kept().unwrap().into_keys().collect::<Vec<_>>(), known, "what went ahead is durable");
+}
+
+#[test]
 fn at_every_cap_a_report_is_taken() {
     let files = PowerFiles::new(1, Faults::default());
     let capped = crate::disk::Config { max_envelopes: 1, max_bytes: SEGMENT, ..config(SEGMENT) };
@@ -162,6 +212,17 @@ fn a_failing_write_or_sync_at_any_place_loses_nothing() {
         ] {
             let outcome = Simulation::new(n, Faults::default()).run_with(faults, 150);
             assert_eq!(outcome, Ok(()), "{faults:?}");
+        }
+    }
+}
+
+#[test]
+fn a_small_disk_loses_nothing() {
+    for seed in 0..100 {
+        for segments in [4, 6, 8] {
+            let faults = Faults { room: Some(segments * SEGMENT), ..Faults::default() };
+            let outcome = Simulation::new(seed, Faults::default()).run_with(faults, 400);
+            assert_eq!(outcome, Ok(()), "{segments} segments, seed {seed}");
         }
     }
 }
