@@ -28,8 +28,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "sluice",
         &[
-            "control", "daemon", "delivery", "ingress", "limits", "mail", "proto", "queue", "registry", "route",
-            "smtp", "spool", "wire",
+            "control", "daemon", "delivery", "feed", "ingress", "limits", "mail", "proto", "queue", "registry",
+            "route", "smtp", "spool", "wire",
         ],
     ),
     ("tests", &[]),

@@ -68,17 +68,17 @@ impl Shared {
         self.settle(id, body, conclusion, dues)
     }
 
-    /// An envelope is put off untried, and its sender may have to be told that it waits.
+    /// An envelope is put off untried, until its time is over at most. Its sender may have to be told that it waits.
     pub(crate) fn postpone(&self, work: Work, eta: Duration) -> Ticket {
         let Work { id, envelope, body, .. } = work;
         let wall = self.clock.wall();
+        let eta = eta.min(envelope.expires.since(wall));
         let every = self.config.notify_of_delay_every;
         if !every.is_some_and(|every| bounce::is_late(&envelope, wall, every)) {
             return self.source.settle(id, Decision::Divert { eta });
         }
-        let time_left = envelope.expires.since(wall);
         let account = self.registry.account(&envelope.account);
-        let mut conclusion = Conclusion::postponed(envelope, wall, eta.min(time_left));
+        let mut conclusion = Conclusion::postponed(envelope, wall, eta);
         let dues = self.dues(&mut conclusion, account.as_deref());
         self.settle(id, body, conclusion, dues)
     }

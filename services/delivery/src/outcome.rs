@@ -132,9 +132,14 @@ pub(crate) struct Conclusion {
 #[derive(Debug)]
 enum Next {
     End(FateKind),
-    Wait { delay: Duration, attempt: Box<Attempt> },
+    Wait {
+        delay: Duration,
+        attempt: Box<Attempt>,
+    },
     /// Untried.
-    Postpone { delay: Duration },
+    Postpone {
+        delay: Duration,
+    },
 }
 
 /// A report to the sender, to be kept with the record that it tells of.

@@ -10,7 +10,7 @@ use sluice_mail::Clock;
 use sluice_queue::{Action, ConnId, Dispatcher, Diverted};
 use sluice_registry::Registry;
 use sluice_route::Routes;
-use sluice_spool::{BodyError, Decision, SettleError, ShardSource, Ticket, WorkId};
+use sluice_spool::{BodyError, SettleError, ShardSource, Ticket};
 use sluice_wire::client::Connector;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -171,12 +171,7 @@ impl Shared {
         self.watch(self.postpone(*job.work, eta));
     }
 
-    /// Settles work that no connection depends on; the pump looks what becomes of it.
-    pub(crate) fn settle_unwatched(&self, work: WorkId, decision: Decision) {
-        self.watch(self.source.settle(work, decision));
-    }
-
-    /// Hands a ticket to the pump.
+    /// Hands the ticket of work that no connection depends on to the pump, which looks what becomes of it.
     pub(crate) fn watch(&self, ticket: Ticket) {
         // Not when there are too many already.
         let _ = self.undecided.try_send(ticket);

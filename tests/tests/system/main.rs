@@ -14,6 +14,7 @@ mod postfix;
 mod proxies;
 mod queue;
 mod refusals;
+mod returns;
 mod sandbox;
 mod watching;
 

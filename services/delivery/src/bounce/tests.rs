@@ -187,6 +187,28 @@ fn a_delay_is_told_only_while_it_waits_and_to_whom_it_concerns() {
 }
 
 #[test]
+fn who_waits_untried_hears_of_the_delay_too() {
+    let every = HOUR * 4;
+    let mut waiting = remaining(attempt(envelope(2), &[550, 450], NOW));
+    let mut ids = Vec::new();
+    for hour in [5, 9] {
+        let mut conclusion = Conclusion::postponed(waiting, NOW.plus(HOUR * hour), HOUR);
+        assert_eq!(of_loss(&conclusion, Dsn::Headers), None, "told before");
+        let due = of_delay(&conclusion, every, Dsn::Headers).unwrap().unwrap();
+        assert_eq!(due.recipients, [1]);
+        conclusion.delay_told(periods(conclusion.envelope(), conclusion.wall(), every));
+        let report = report(&conclusion, &due, Ok(BODY));
+        ids.push(due.id);
+        let Decision::Wait(mut parts) = conclusion.decision(vec![report]) else { panic!() };
+        let Some(Part::Remaining { envelope, delay: HOUR }) = parts.pop() else { panic!() };
+        assert!(matches!(&parts[..], [Part::Notification { fate: None, .. }]), "no attempt was made: {parts:?}");
+        waiting = *envelope;
+    }
+    assert_ne!(ids[0], ids[1]);
+    assert_eq!((waiting.attempts, waiting.delay_notices), (1, 2));
+}
+
+#[test]
 fn a_report_goes_to_the_sender_from_nobody_and_is_the_same_when_it_is_made_again() {
     let conclusion = attempt(envelope(2), &[550, 450], NOW);
     let due = of_loss(&conclusion, Dsn::Headers).unwrap().unwrap();

@@ -192,6 +192,46 @@ async fn a_delay_is_told_once_a_period() {
     assert_eq!(town.told("rate").0, 2);
 }
 
+#[tokio::test]
+async fn mail_for_a_dead_site_is_given_up_in_time() {
+    let home = Peer::start(Script::default()).await;
+    let dead = [super::peer::closed_port().await];
+    let change = |c: &mut RawConfig| c.initial_destination_concurrency = 1;
+    let routes: &[(&str, &[_])] = &[("example.net", &dead), ("acme.example", &[home.address])];
+    let bench = Bench::with(routes, change, Box::new(|spool| spool));
+    let first = bench.send("example.net", &["ann"], BODY).await;
+    bench.waiting(first).await;
+    let brief = |e: &mut Envelope| e.expires = e.accepted.plus(Duration::from_millis(200));
+    let id = bench.send_changed("example.net", &["bob"], BODY, brief).await;
+    let fate = bench.fate(id).await;
+    assert_eq!((fate.kind, fate.attempts), (FateKind::Expired, 0));
+    let mail = home.wait(|seen| seen.mails.len() == 1).await.mails.remove(0);
+    assert!(mail.body.contains("bob@example.net"), "{}", mail.body);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_dead_site_hears_of_it_without_an_attempt() {
+    let home = Peer::start(Script::default()).await;
+    let dead = [super::peer::closed_port().await];
+    let change = |c: &mut RawConfig| {
+        c.notify_of_delay_every = sluice_daemon::config::Time::hours(4);
+        c.initial_destination_concurrency = 1;
+    };
+    let routes: &[(&str, &[_])] = &[("example.net", &dead), ("acme.example", &[home.address])];
+    let bench = Bench::with(routes, change, Box::new(|spool| spool));
+    let first = bench.send("example.net", &["ann"], BODY).await;
+    assert_eq!(bench.waiting(first).await.attempts, 1, "from now on the site is dead");
+    let old = |e: &mut Envelope| {
+        e.accepted = sluice_mail::UnixMs(e.accepted.0 - 5 * 3_600_000);
+        e.expires = e.accepted.plus(HOUR * 20);
+    };
+    let id = bench.send_changed("example.net", &["bob"], BODY, old).await;
+    let waiting = bench.waiting(id).await;
+    assert_eq!((waiting.attempts, waiting.delay_notices), (0, 1));
+    let mail = home.wait(|seen| seen.mails.len() == 1).await.mails.remove(0);
+    assert!(mail.body.contains("Action: delayed") && mail.body.contains("bob@example.net"), "{}", mail.body);
+}
+
 /// Knows that a domain does not exist.
 struct Nowhere(FixedRoutes);
 

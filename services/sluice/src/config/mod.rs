@@ -1,5 +1,6 @@
 //! The whole configuration: each section as its component defines it, read from file, environment and flags.
 
+mod accounting;
 mod addresses;
 mod reference;
 mod spool;
@@ -17,6 +18,7 @@ use crate::cli::{Cli, Override};
 use crate::first_start::Listener;
 use crate::sandbox;
 
+pub(crate) use accounting::RawAccounting;
 pub(crate) use reference::reference;
 pub(crate) use spool::RawSpool;
 pub(crate) use tls::{Certificate, RawTls};
@@ -27,7 +29,8 @@ const ADDED_MAX: u64 = 64 << 10;
 /// Keys that stand in no section, so that their environment variables have no `__`.
 const SCALARS: [&str; 2] = ["hostname", "data_dir"];
 /// Keys that hold a path.
-const PATHS: [&str; 5] = ["data_dir", "tls.certificate", "tls.key", "control.socket", "delivery.ca_file"];
+const PATHS: [&str; 6] =
+    ["data_dir", "tls.certificate", "tls.key", "control.socket", "delivery.ca_file", "accounting.directory"];
 
 /// The file as it is written.
 #[derive(Debug, Deserialize, Serialize)]
@@ -39,6 +42,7 @@ pub(crate) struct RawConfig {
     ingress: sluice_ingress::RawConfig,
     spool: RawSpool,
     delivery: sluice_delivery::RawConfig,
+    accounting: RawAccounting,
     control: sluice_control::RawConfig,
     admin: AdminConfig,
     log: LogConfig,
@@ -54,6 +58,7 @@ impl Default for RawConfig {
             ingress: sluice_ingress::RawConfig::default(),
             spool: RawSpool::default(),
             delivery: sluice_delivery::RawConfig::default(),
+            accounting: RawAccounting::default(),
             control: sluice_control::RawConfig::default(),
             admin: AdminConfig::default(),
             log: LogConfig::default(),
@@ -81,6 +86,10 @@ impl Documented for RawConfig {
         Key::section("ingress", "Taking submissions."),
         Key::section("spool", "Keeping mail on disk."),
         Key::section("delivery", "Sending mail on."),
+        Key::section(
+            "accounting",
+            "Files with a line for each recipient and result, as [bounces.md](bounces.md) describes them.",
+        ),
         Key::section("control", "The socket of the command line."),
         Key::section("admin", "Metrics and health."),
         Key::section("log", "What is written to standard error."),
@@ -101,6 +110,8 @@ pub(crate) struct Config {
     pub(crate) trusted_accounts: Vec<(String, Arc<str>)>,
     pub(crate) spool: sluice_spool::disk::Config,
     pub(crate) delivery: sluice_delivery::Config,
+    /// `None`: no accounting files.
+    pub(crate) accounting: Option<sluice_feed::accounting::Config>,
     pub(crate) control_socket: PathBuf,
     pub(crate) admin: AdminConfig,
     pub(crate) log: LogConfig,
@@ -206,6 +217,7 @@ impl Config {
             ingress: sluice_ingress::Config::new(raw.ingress, around).map_err(|e| e.within("ingress"))?,
             spool: raw.spool.checked(&data_dir, max_message).map_err(|e| e.within("spool"))?,
             delivery,
+            accounting: raw.accounting.checked(base, &data_dir).map_err(|e| e.within("accounting"))?,
             control_socket: raw.control.socket.map_or_else(|| data_dir.join("control.sock"), |path| base.join(path)),
             admin: raw.admin,
             log: raw.log,

@@ -3,7 +3,7 @@
 use sluice_daemon::config::{Documented, Key, markdown};
 use sluice_daemon::{AdminConfig, LogConfig};
 
-use super::{RawConfig, RawSpool, RawTls};
+use super::{RawAccounting, RawConfig, RawSpool, RawTls};
 use crate::sandbox;
 
 const INTRODUCTION: &str = "\
@@ -39,6 +39,7 @@ pub(crate) fn reference() -> String {
         ("ingress", markdown::<sluice_ingress::RawConfig>("ingress")),
         ("spool", markdown::<RawSpool>("spool")),
         ("delivery", markdown::<sluice_delivery::RawConfig>("delivery")),
+        ("accounting", markdown::<RawAccounting>("accounting")),
         ("control", markdown::<sluice_control::RawConfig>("control")),
         ("admin", markdown::<AdminConfig>("admin")),
         ("log", markdown::<LogConfig>("log")),

@@ -30,6 +30,7 @@ fn every_key_is_documented() {
     assert_eq!(undocumented::<RawSpool>(), [""; 0]);
     assert_eq!(undocumented::<sluice_ingress::RawConfig>(), [""; 0]);
     assert_eq!(undocumented::<sluice_delivery::RawConfig>(), [""; 0]);
+    assert_eq!(undocumented::<RawAccounting>(), [""; 0]);
     assert_eq!(undocumented::<sluice_control::RawConfig>(), [""; 0]);
     assert_eq!(undocumented::<AdminConfig>(), [""; 0]);
     assert_eq!(undocumented::<LogConfig>(), [""; 0]);
@@ -101,6 +102,7 @@ fn what_makes_no_sense_is_named_with_its_place() {
         ("[spool]\nmax_bytes = \"1MiB\"", "sluice.toml line 2: spool.max_bytes = \"1MiB\": expected 256MiB or more"),
         ("[ingress]\nmax_recipients = 5", "sluice.toml line 2: ingress.max_recipients = 5: expected 100 or more"),
         ("[delivery]\nretry_after = []", "sluice.toml line 2: delivery.retry_after = []: "),
+        ("[accounting]\nrecords = []", "sluice.toml line 2: accounting.records = []: expected one or more of"),
         ("[sandbox]\nmax_messages = 0", "sluice.toml line 2: sandbox.max_messages = 0: must be at least 1"),
     ] {
         let error = sources(Path::new("sluice.toml")).load_text(text).unwrap_err().to_string();

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! prepare: ports, data folder, certificate, accounts, queue, socket   (any failure: one line, nothing is left behind)
-//! serve:   control, admin, delivery, ingress                          (until a signal, or until one of them fails)
-//! drain:   unready; sessions and transactions end; the queue closes; control and admin last
+//! serve:   control, admin, accounting, delivery, ingress              (until a signal, or until one of them fails)
+//! drain:   unready; sessions and transactions end; accounting is written; the queue closes; control and admin last
 //! ```
 
+mod accounting;
 mod error;
 mod ground;
 mod metrics;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use sluice_control::Bound;
 use sluice_daemon::config::ConfigError;
 use sluice_daemon::{LogGuard, SystemClock, start_logs};
+use sluice_feed::accounting::Accounting;
 use sluice_mail::Clock;
 use sluice_registry::fjall::FjallLog;
 use sluice_registry::{Registry, RegistryError, VerifyConfig};
@@ -18,7 +19,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use super::ground::DataFolder;
-use super::{Options, RunError};
+use super::{Options, RunError, accounting};
 use crate::config::Config;
 use crate::first_start::{Accounts, Setup};
 use crate::sandbox::{self, Sandbox};
@@ -35,6 +36,7 @@ pub(super) struct Prepared {
     pub(super) tls: Arc<ServerTls>,
     pub(super) registry: Arc<Registry>,
     pub(super) spool: Disk,
+    pub(super) accounting: Option<Accounting>,
     pub(super) accounts: Accounts,
     /// Dropped last.
     pub(super) folder: DataFolder,
@@ -63,8 +65,23 @@ pub(super) async fn prepare(options: &Options, stop: &watch::Receiver<bool>) -> 
     let control = bind_control(&config.control_socket).await?;
     let registry = Arc::new(open_registry(&config.data_dir.join("control"), &clock).await?);
     let spool = open_spool(&config, options.salvage, &clock).await?;
+    let accounting = accounting::open(&config, &clock).await?;
     let accounts = setup.complete(&registry).await?;
-    Ok(Prepared { config, clock, logs, submissions, admin, sandbox, control, tls, registry, spool, accounts, folder })
+    Ok(Prepared {
+        config,
+        clock,
+        logs,
+        submissions,
+        admin,
+        sandbox,
+        control,
+        tls,
+        registry,
+        spool,
+        accounting,
+        accounts,
+        folder,
+    })
 }
 
 /// The configuration, and whether this is a first start: there is no file, and one is to be written.

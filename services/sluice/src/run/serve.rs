@@ -8,6 +8,7 @@ use std::time::Duration;
 use sluice_control::Bound;
 use sluice_daemon::{Health, LogFormat, LogGuard, Signals, serve_admin};
 use sluice_delivery::Revival;
+use sluice_feed::accounting::Accounting;
 use sluice_mail::Clock;
 use sluice_registry::Registry;
 use sluice_route::{FixedRoute, FixedRoutes, RelayHost, Routes, TlsPolicy};
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tracing::{error, info, warn};
 
+use super::accounting::{self, AccountingMetrics};
 use super::ground::DataFolder;
 use super::metrics::SpoolMetrics;
 use super::prepare::Prepared;
@@ -32,6 +34,8 @@ use crate::sandbox::Sandbox;
 
 /// How often the queue is asked whether it takes mail, for `/readyz`.
 const LOOK_AT_ROOM: Duration = Duration::from_secs(1);
+/// What readers of events may take to read what they have not. They go on at the next start.
+const READERS_GRACE: Duration = Duration::from_secs(10);
 /// What control and admin may take to end, after everything else has.
 const LAST_GRACE: Duration = Duration::from_secs(2);
 /// The name under which the process as a whole is ready or not.
@@ -49,11 +53,14 @@ type Ended = Result<Result<(), RunError>, JoinError>;
 /// Turns true when a service is to end.
 type Stop = watch::Receiver<bool>;
 
-/// The running services, in the two groups in which they end.
+/// The running services, in the groups in which they end.
 struct Running {
     /// Taking and sending mail.
     work: Services,
     stop_work: watch::Sender<bool>,
+    /// Those who read what happened.
+    readers: Services,
+    stop_readers: watch::Sender<bool>,
     /// What tells of it: control and admin.
     rest: Services,
     stop_rest: watch::Sender<bool>,
@@ -86,6 +93,7 @@ pub(super) async fn serve(
         _ = signals.drain.wait_for(|drain| *drain) => Ok(()),
         reason = running.spool.poisoned() => Err(RunError::Poisoned(reason)),
         Some(ended) = running.work.join_next() => Err(early(ended)),
+        Some(ended) = running.readers.join_next() => Err(early(ended)),
         Some(ended) = running.rest.join_next() => Err(early(ended)),
     };
     if let Err(why) = &why {
@@ -118,8 +126,8 @@ fn start(
     signals: &Signals,
     stop_rest: watch::Sender<bool>,
 ) -> Result<Running, RunError> {
-    let Prepared { config, clock, logs, submissions, admin, sandbox, control, tls, registry, spool, folder, .. } =
-        prepared;
+    let Prepared { config, clock, logs, submissions, admin, sandbox, control, tls, registry, spool, .. } = prepared;
+    let Prepared { accounting, folder, .. } = prepared;
     report_losses(&spool);
     let metrics = sluice_daemon::metrics::registry(env!("CARGO_PKG_VERSION"))?;
     metrics.register(Box::new(SpoolMetrics::new(spool.clone())?))?;
@@ -132,6 +140,8 @@ fn start(
     let mut rest = Services::new();
     rest.spawn(common.control(control, stop_rest.subscribe()));
     rest.spawn(common.admin(admin, stop_rest.subscribe()));
+    let (mut readers, (stop_readers, readers_stop)) = (Services::new(), watch::channel(false));
+    common.account(accounting, &mut readers, readers_stop)?;
     let mut work = Services::new();
     work.spawn(common.delivery(routes, work_stops.clone()));
     work.spawn(common.ingress(submissions, work_stops));
@@ -140,7 +150,7 @@ fn start(
     let reload = Reload { sources: options.sources, clock, routes: swap, own_listeners, tls, logs: Arc::clone(&logs) };
     tokio::spawn(reload.run(signals.reload.clone()));
     tokio::spawn(watch_stores(spool.clone(), registry, health.clone(), stop_rest.subscribe()));
-    Ok(Running { work, stop_work, rest, stop_rest, health, spool, _logs: logs, _folder: folder })
+    Ok(Running { work, stop_work, readers, stop_readers, rest, stop_rest, health, spool, _logs: logs, _folder: folder })
 }
 
 /// The futures of services; they borrow nothing.
@@ -167,6 +177,23 @@ impl Common {
     fn admin(&self, listener: TcpListener, stop: Stop) -> impl Future<Output = Result<(), RunError>> + use<> {
         let (metrics, health) = (self.metrics.clone(), self.health.clone());
         async move { serve_admin(listener, metrics, health, stop).await.map_err(RunError::Admin) }
+    }
+
+    /// Starts the writer of accounting files, or sees to it that nothing is kept for it.
+    fn account(&self, accounting: Option<Accounting>, readers: &mut Services, stop: Stop) -> Result<(), RunError> {
+        let spool = self.spool.clone();
+        match accounting {
+            Some(accounting) => {
+                let metrics = AccountingMetrics::new(accounting.stats(), Arc::clone(&self.clock))?;
+                self.metrics.register(Box::new(metrics))?;
+                readers.spawn(async move {
+                    accounting.run(Arc::new(spool), stop).await;
+                    Ok(())
+                });
+            }
+            None => drop(tokio::spawn(accounting::forget(spool))),
+        }
+        Ok(())
     }
 
     fn delivery(&self, routes: Arc<dyn Routes>, stop: Stop) -> impl Future<Output = Result<(), RunError>> + use<> {
@@ -204,6 +231,16 @@ impl Running {
         self.stop_work.send_replace(true);
         while let Some(ended) = self.work.join_next().await {
             report(ended);
+        }
+        self.stop_readers.send_replace(true);
+        let readers = async {
+            while let Some(ended) = self.readers.join_next().await {
+                report(ended);
+            }
+        };
+        if tokio::time::timeout(READERS_GRACE, readers).await.is_err() {
+            warn!("not everything is in the accounting files yet; the rest is written after the next start");
+            self.readers.shutdown().await;
         }
         let spool = self.spool.clone();
         if let Err(why) = spawn_blocking(move || spool.close()).await {

@@ -82,15 +82,15 @@ fn losses() -> Vec<Case> {
     let large = Letter::Large(300_000);
     vec![
         rule("dropped-in-the-content", json!({ "at": "body", "then": "close" }), deferred(&["closed"])).letter(large),
-        rule("reset-by-the-peer", json!({ "at": "body", "then": "reset" }), deferred(&["reset"])).letter(large),
+        rule("reset-by-the-peer", json!({ "at": "body", "then": "reset" }), deferred(&["closed"])).letter(large),
         rule("no-answer-to-the-dot", json!({ "at": "dot", "then": "close" }), deferred(&["closed"])),
-        rule("reset-at-the-dot", json!({ "at": "dot", "then": "reset" }), deferred(&["reset"])),
+        rule("reset-at-the-dot", json!({ "at": "dot", "then": "reset" }), deferred(&["closed"])),
         rule("silent-in-the-content", json!({ "at": "body", "delay": 30, "then": "close" }), deferred(&["time"]))
             .letter(Letter::Large(14_000_000)),
         rule("silent-at-the-dot", json!({ "at": "dot", "delay": 30, "then": "close" }), expired(&["time"])),
         rule("silent-greeting", json!({ "at": "connect", "delay": 30, "then": "close" }), expired(&["time"])),
         rule("silent-at-rcpt", json!({ "at": "rcpt", "delay": 30, "then": "close" }), expired(&["time"])),
-        rule("reset-at-connect", json!({ "at": "connect", "then": "reset" }), expired(&["reset"])),
+        rule("reset-at-connect", json!({ "at": "connect", "then": "reset" }), expired(&["connection"])),
         rule("slow-everywhere", json!({ "at": "mail", "delay": 1 }), Expect::Delivered),
         rule("slow-greeting", json!({ "at": "connect", "delay": 1 }), Expect::Delivered),
         rule("slow-rcpt", json!({ "at": "rcpt", "delay": 1 }), Expect::Delivered),
