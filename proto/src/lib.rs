@@ -1,6 +1,7 @@
 //! The wire formats: generated protobuf code, and the only conversions between it and the words of `sluice-mail`.
 
 mod convert;
+mod private;
 mod rpc;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,8 @@
 pub enum ExitCode {
     /// All went well, a drain on SIGTERM included.
     Ok,
+    /// What was asked about is not as it should be.
+    No,
     /// EX_USAGE: the command line is wrong.
     Usage,
     /// EX_DATAERR: the input is wrong, or what is on disk is damaged.
@@ -31,6 +33,7 @@ impl ExitCode {
     pub const fn code(self) -> u8 {
         match self {
             Self::Ok => 0,
+            Self::No => 1,
             Self::Usage => 64,
             Self::Data => 65,
             Self::Unavailable => 69,

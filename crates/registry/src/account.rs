@@ -66,6 +66,10 @@ pub struct AccountRules {
     pub retry_after: Option<Vec<Duration>>,
     /// How long delivery is tried, 1 s to 30 d; `None`: as configured for delivery.
     pub bounce_after: Option<Duration>,
+    /// Mail whose From domain no DKIM key fits is refused.
+    pub require_dkim: bool,
+    /// Mail that comes with a DKIM-Signature is left at that; else it is signed in addition.
+    pub leave_signed: bool,
 }
 
 /// What a sender gets back when mail cannot be delivered.

@@ -1,4 +1,4 @@
-//! Who may send: accounts and credentials, kept in a control log and looked up in memory.
+//! Who may send, and what signs it: accounts, credentials and DKIM keys, kept in a control log and looked up in memory.
 //!
 //! [`ControlLog`] is the port to the log: [`memory`] and [`fjall`] are its implementations, [`contract`] the behaviour
 //! that both must show. [`Registry`] is the view that the rest of Sluice asks: look-ups never lock and never touch
@@ -12,16 +12,20 @@ pub mod fjall;
 pub mod memory;
 
 mod account;
+mod dkim;
 mod password;
 mod record;
 mod registry;
+mod registry_dkim;
 mod verify;
 mod view;
 
 pub use account::{Account, AccountRules, Credential, DEFAULT_POOL, Dsn, SenderDomain, Violation};
+pub use dkim::{DKIM_KEYS_MAX, DkimKey, DkimName, DkimSource, DkimState, NewDkimKey};
 pub use password::{PasswordError, PasswordHash, generate_password};
 pub use record::RecordError;
 pub use registry::{Registry, RegistryError, Updated};
+pub use registry_dkim::Retired;
 pub use verify::{AuthOutcome, Grant, VerifyConfig};
 pub use view::View;
 

@@ -1,4 +1,4 @@
-//! Accounts as records of the control log: a format version, then protobuf.
+//! Records of the control log: a format version, then protobuf; here those of accounts.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -49,20 +49,32 @@ pub(crate) fn encode(account: &Account) -> Bytes {
         max_dsns_per_hour: number(rules.max_dsns_per_hour),
         retry_after_ms: rules.retry_after.iter().flatten().copied().map(millis).collect(),
         bounce_after_ms: rules.bounce_after.map_or(0, millis),
+        require_dkim: rules.require_dkim,
+        leave_signed: rules.leave_signed,
     };
+    framed(&record)
+}
+
+/// The record behind its format.
+pub(crate) fn framed(record: &impl Message) -> Bytes {
     let mut out = Vec::with_capacity(1 + record.encoded_len());
     out.push(FORMAT);
     out.extend_from_slice(&record.encode_to_vec());
     out.into()
 }
 
+/// What stands behind the format, if it is one that this version knows.
+pub(crate) fn unframed(record: &[u8]) -> Result<&[u8], RecordError> {
+    match record.split_first() {
+        Some((&FORMAT, record)) => Ok(record),
+        Some((format, _)) if *format > FORMAT => Err(RecordError::Newer(*format)),
+        Some(_) | None => Err(damaged("no known format")),
+    }
+}
+
 /// The account of a record.
 pub(crate) fn decode(record: &[u8]) -> Result<Account, RecordError> {
-    let record = match record.split_first() {
-        Some((&FORMAT, record)) => wire::Account::decode(record).map_err(damaged)?,
-        Some((format, _)) if *format > FORMAT => return Err(RecordError::Newer(*format)),
-        Some(_) | None => return Err(damaged("no known format")),
-    };
+    let record = wire::Account::decode(unframed(record)?).map_err(damaged)?;
     let credentials = record.credentials.into_iter().map(credential).collect::<Result<_, _>>()?;
     let sender_domain =
         |s: wire::SenderDomain| Ok(SenderDomain { domain: Domain::parse(&s.domain).map_err(damaged)?, exact: s.exact });
@@ -85,6 +97,8 @@ pub(crate) fn decode(record: &[u8]) -> Result<Account, RecordError> {
         retry_after: (!record.retry_after_ms.is_empty())
             .then(|| record.retry_after_ms.into_iter().map(Duration::from_millis).collect()),
         bounce_after: (record.bounce_after_ms > 0).then(|| Duration::from_millis(record.bounce_after_ms)),
+        require_dkim: record.require_dkim,
+        leave_signed: record.leave_signed,
     };
     Ok(Account { id: record.id.into(), rules, credentials, version: record.version })
 }
@@ -139,7 +153,7 @@ fn number(value: Option<NonZeroU32>) -> u32 {
     value.map_or(0, NonZeroU32::get)
 }
 
-fn damaged(problem: impl ToString) -> RecordError {
+pub(crate) fn damaged(problem: impl ToString) -> RecordError {
     RecordError::Damaged(problem.to_string())
 }
 
@@ -169,6 +183,8 @@ mod tests {
                 max_dsns_per_hour: NonZeroU32::new(11),
                 retry_after: Some([300, 600].map(Duration::from_secs).to_vec()),
                 bounce_after: Some(Duration::from_secs(86_400)),
+                require_dkim: true,
+                leave_signed: true,
             },
             version: 3,
         }

@@ -1,4 +1,4 @@
-//! The accounts of this installation: looked up in memory, changed through the control log.
+//! The accounts and DKIM keys of this installation: looked up in memory, changed through the control log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use sluice_mail::Clock;
+use sluice_sign::KeyRing;
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::account::check_account_id;
 use crate::verify::{Checked, Verifier};
 use crate::view::account_key;
 use crate::{
-    Account, AccountRules, AuthOutcome, ControlLog, Credential, Grant, LogError, PasswordError, PasswordHash,
+    Account, AccountRules, AuthOutcome, ControlLog, Credential, DKIM_KEYS_MAX, DkimName, Grant, LogError, PasswordError, PasswordHash,
     RecordError, VerifyConfig, View, Violation, record,
 };
 
@@ -24,13 +25,16 @@ const READ_MAX: usize = 1_000;
 /// Shared by all parts of the process. Looking up takes no lock; writes come one after the other.
 pub struct Registry {
     log: Box<dyn ControlLog>,
-    view: ArcSwap<View>,
+    pub(crate) view: ArcSwap<View>,
+    /// The keys that sign now; made from those of the view and `file_keys`, whenever one of them changes.
+    pub(crate) ring: ArcSwap<KeyRing>,
+    pub(crate) file_keys: ArcSwap<Vec<sluice_sign::Entry>>,
     /// Held from the look at the view that a write is based on until the write is in the view.
-    writing: Mutex<()>,
+    pub(crate) writing: Mutex<()>,
     verifier: Verifier,
     /// Bounds the hashing of new passwords, which costs as much as a check.
     hashing: Semaphore,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// The log could not be written; it may take no more until it is opened again.
     broken: AtomicBool,
 }
@@ -66,6 +70,15 @@ pub enum RegistryError {
     /// No room for another account.
     #[error("there are {ACCOUNTS_MAX} accounts already")]
     Full,
+    /// No room for another DKIM key.
+    #[error("there are {DKIM_KEYS_MAX} DKIM keys already: delete retired ones")]
+    TooManyKeys,
+    /// The key comes from a file.
+    #[error("key {0} comes from a file that the configuration names: change it there")]
+    FromFile(DkimName),
+    /// The key signs, and is to be deleted.
+    #[error("key {0} still signs: retire it first, or delete it by force")]
+    Signs(DkimName),
     /// A stored record cannot be read.
     #[error("the record {key} cannot be read: {error}")]
     Record {
@@ -107,6 +120,8 @@ impl Registry {
         let registry = Self {
             log: Box::new(log),
             view: ArcSwap::default(),
+            ring: ArcSwap::default(),
+            file_keys: ArcSwap::default(),
             writing: Mutex::new(()),
             verifier,
             hashing: Semaphore::new(config.parallel.max(1)),
@@ -271,14 +286,14 @@ impl Registry {
         self.broken.load(Ordering::Relaxed)
     }
 
-    async fn write(&self, key: String, value: Option<Bytes>) -> Result<(), RegistryError> {
+    pub(crate) async fn write(&self, key: String, value: Option<Bytes>) -> Result<(), RegistryError> {
         let written = self.log.write(key, value).await;
         self.broken.fetch_or(written.is_err(), Ordering::Relaxed);
         Ok(written.map(drop)?)
     }
 
-    /// Brings the view up to the end of the log.
-    async fn catch_up(&self) -> Result<(), RegistryError> {
+    /// Brings the view, and the ring with it, up to the end of the log.
+    pub(crate) async fn catch_up(&self) -> Result<(), RegistryError> {
         let mut view = View::clone(&self.view.load());
         loop {
             let entries = self.log.read(view.applied(), READ_MAX).await?;
@@ -286,7 +301,11 @@ impl Registry {
                 view.apply(entry).map_err(|error| RegistryError::Record { key: entry.key.clone(), error })?;
             }
             if entries.len() < READ_MAX {
+                let keys_changed = view.dkim_version() != self.view.load().dkim_version();
                 self.view.store(Arc::new(view));
+                if keys_changed {
+                    self.make_ring();
+                }
                 return Ok(());
             }
         }

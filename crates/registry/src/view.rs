@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use crate::dkim::{DkimName, LogKey, LogKeys};
 use crate::{Account, Credential, Entry, Offset, RecordError, record};
 
-/// All accounts as of one offset. Never changes; a change of the log makes a new one that shares what stayed.
+/// All accounts and keys as of one offset. Never changes; a change of the log makes a new one that shares what stayed.
 #[derive(Clone, Debug, Default)]
 pub struct View {
     accounts: BTreeMap<Arc<str>, Arc<Account>>,
     logins: HashMap<Arc<str>, (Arc<Account>, Arc<Credential>)>,
+    dkim: LogKeys,
+    /// Grows with every change of `dkim`.
+    dkim_version: u64,
     applied: Offset,
 }
 
@@ -50,9 +54,22 @@ impl View {
         self.applied
     }
 
+    /// The DKIM keys of the log.
+    pub(crate) fn dkim(&self) -> &LogKeys {
+        &self.dkim
+    }
+
+    /// Another one when they changed.
+    pub(crate) fn dkim_version(&self) -> u64 {
+        self.dkim_version
+    }
+
     /// Takes the next entry of the log in. Entries of kinds that this version does not know are passed over.
     pub(crate) fn apply(&mut self, entry: &Entry) -> Result<(), RecordError> {
         self.applied = entry.offset;
+        if let Some(name) = DkimName::of_log_key(&entry.key) {
+            return self.apply_dkim(name?, entry.value.as_deref());
+        }
         let Some(id) = entry.key.strip_prefix(ACCOUNT_PREFIX) else { return Ok(()) };
         if let Some(old) = self.accounts.remove(id) {
             self.logins.retain(|_, (account, _)| account.id != old.id);
@@ -63,6 +80,16 @@ impl View {
             self.logins.insert(Arc::clone(&credential.login), (Arc::clone(&account), Arc::clone(credential)));
         }
         self.accounts.insert(Arc::clone(&account.id), account);
+        Ok(())
+    }
+
+    fn apply_dkim(&mut self, name: DkimName, value: Option<&[u8]>) -> Result<(), RecordError> {
+        let key = value.map(|record| LogKey::decode(&name, record)).transpose()?;
+        self.dkim_version += 1;
+        match key {
+            Some(key) => drop(self.dkim.insert(name, Arc::new(key))),
+            None => drop(self.dkim.remove(&name)),
+        }
         Ok(())
     }
 }

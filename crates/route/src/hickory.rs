@@ -18,6 +18,9 @@ use crate::{Networks, Numbers, Resolved, Routes};
 use ask::{Asked, Asker, Freshness};
 
 mod ask;
+mod txt;
+
+pub use txt::{TxtError, TxtRecords};
 
 /// How long an answer is believed at least and at most, whatever its TTL says: routes, and permanent failures.
 const ROUTE_LIFE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));

@@ -19,7 +19,7 @@ mod networks;
 mod targets;
 
 pub use fixed::{FixedRoute, FixedRoutes, RelayHost, RelayHostError};
-pub use hickory::{HickoryRoutes, ResolverError, Settings};
+pub use hickory::{HickoryRoutes, ResolverError, Settings, TxtError, TxtRecords};
 pub use networks::{Networks, PROHIBITED_BY_DEFAULT, prohibited_by_default};
 pub use targets::Target;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Key;
+use crate::{Algorithm, Key};
 
 /// Octets of one character-string of a TXT record at most (RFC 1035 3.3.14).
 const STRING_MAX: usize = 255;
@@ -16,15 +16,26 @@ pub fn record(key: &Key) -> String {
 /// The record's text in pieces that fit into one TXT record.
 #[must_use]
 pub fn strings(key: &Key) -> Vec<String> {
-    let record = record(key);
+    split(&record(key))
+}
+
+/// A text in pieces that fit into one TXT record.
+#[must_use]
+pub fn split(record: &str) -> Vec<String> {
     record.as_bytes().chunks(STRING_MAX).map(|piece| String::from_utf8_lossy(piece).into_owned()).collect()
 }
 
 /// The record as a line of a zone file, with its full name.
 #[must_use]
 pub fn zone_line(key: &Key) -> String {
-    let strings: Vec<_> = strings(key).iter().map(|piece| format!("\"{piece}\"")).collect();
-    format!("{}. 3600 IN TXT ( {} )", key.name(), strings.join(" "))
+    zone_line_of(&key.name(), &record(key))
+}
+
+/// A record under `name` as a line of a zone file.
+#[must_use]
+pub fn zone_line_of(name: &str, record: &str) -> String {
+    let strings: Vec<_> = split(record).iter().map(|piece| format!("\"{piece}\"")).collect();
+    format!("{name}. 3600 IN TXT ( {} )", strings.join(" "))
 }
 
 /// What is wrong with what the DNS answers for a key.
@@ -84,6 +95,12 @@ impl fmt::Display for Difference {
 /// signed by the key verifies.
 #[must_use]
 pub fn compare(key: &Key, records: &[String]) -> Vec<Difference> {
+    compare_public(key.algorithm(), &key.public(), records)
+}
+
+/// [`compare`] by the public half alone, in the form of [`Key::public`].
+#[must_use]
+pub fn compare_public(algorithm: Algorithm, public: &str, records: &[String]) -> Vec<Difference> {
     let record = match records {
         [] => return vec![Difference::Missing],
         [one] => one,
@@ -101,7 +118,7 @@ pub fn compare(key: &Key, records: &[String]) -> Vec<Difference> {
     if let Some(version) = tag("v").filter(|v| *v != "DKIM1" || tags[0].0 != "v") {
         found.push(Difference::Version(version.to_owned()));
     }
-    let (published, ours) = (tag("k").unwrap_or("rsa"), key.algorithm().key_type());
+    let (published, ours) = (tag("k").unwrap_or("rsa"), algorithm.key_type());
     if published != ours {
         found.push(Difference::KeyType { published: published.to_owned(), ours });
     }
@@ -111,11 +128,11 @@ pub fn compare(key: &Key, records: &[String]) -> Vec<Difference> {
     if let Some(services) = tag("s").filter(|s| !s.split(':').any(|service| service == "*" || service == "email")) {
         found.push(Difference::Service(services.to_owned()));
     }
-    found.extend(compare_public(tag("p").unwrap_or_default(), &key.public()));
+    found.extend(other_key(tag("p").unwrap_or_default(), public));
     found
 }
 
-fn compare_public(published: &str, ours: &str) -> Option<Difference> {
+fn other_key(published: &str, ours: &str) -> Option<Difference> {
     if published.is_empty() {
         return Some(Difference::Revoked);
     }

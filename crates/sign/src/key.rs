@@ -265,7 +265,7 @@ fn rsa_bits(der: &PrivateKeyDer<'_>) -> Option<usize> {
     let key = match der {
         PrivateKeyDer::Pkcs1(der) => pkcs1(der)?,
         PrivateKeyDer::Pkcs8(der) => pkcs8(der)?,
-        _ => return None,
+        PrivateKeyDer::Sec1(_) | _ => return None,
     };
     let (inner, _) = element(&key, 0x30)?;
     let (_, rest) = element(inner, 0x02)?;

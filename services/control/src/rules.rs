@@ -24,7 +24,7 @@ struct Field {
     text: fn(&AccountRules) -> String,
 }
 
-const FIELDS: [Field; 13] = [
+const FIELDS: [Field; 15] = [
     Field {
         name: "sender_domains",
         is_set: |a| !a.sender_domains.is_empty(),
@@ -102,6 +102,18 @@ const FIELDS: [Field; 13] = [
         is_set: |a| a.bounce_after_ms > 0,
         copy: |from, to| to.bounce_after = from.bounce_after,
         text: |r| r.bounce_after.map_or_else(|| "none".to_owned(), |time| Time(time).to_string()),
+    },
+    Field {
+        name: "require_dkim",
+        is_set: |a| a.require_dkim,
+        copy: |from, to| to.require_dkim = from.require_dkim,
+        text: |r| r.require_dkim.to_string(),
+    },
+    Field {
+        name: "leave_signed",
+        is_set: |a| a.leave_signed,
+        copy: |from, to| to.leave_signed = from.leave_signed,
+        text: |r| r.leave_signed.to_string(),
     },
 ];
 
@@ -193,6 +205,8 @@ pub(crate) fn read(account: api::Account) -> (AccountRules, Vec<Violation>) {
         retry_after: (!account.retry_after_ms.is_empty())
             .then(|| account.retry_after_ms.into_iter().map(Duration::from_millis).collect()),
         bounce_after: (account.bounce_after_ms > 0).then(|| Duration::from_millis(account.bounce_after_ms)),
+        require_dkim: account.require_dkim,
+        leave_signed: account.leave_signed,
     };
     (rules, wrong)
 }
@@ -240,6 +254,8 @@ pub(crate) fn shown(account: &Account) -> api::Account {
         max_dsns_per_hour: number(rules.max_dsns_per_hour),
         retry_after_ms: rules.retry_after.iter().flatten().copied().map(millis).collect(),
         bounce_after_ms: rules.bounce_after.map_or(0, millis),
+        require_dkim: rules.require_dkim,
+        leave_signed: rules.leave_signed,
     }
 }
 
@@ -262,6 +278,8 @@ mod tests {
             max_dsns_per_hour: 4,
             retry_after_ms: vec![300_000, 600_000],
             bounce_after_ms: 172_800_000,
+            require_dkim: true,
+            leave_signed: true,
             ..api::Account::default()
         }
     }

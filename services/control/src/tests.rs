@@ -27,10 +27,11 @@ async fn server() -> Server {
     let folder = tempfile::tempdir().unwrap();
     let clock: Arc<dyn Clock> = Arc::new(sluice_daemon::SystemClock);
     let registry = Registry::open(MemoryLog::new(), VerifyConfig::default(), Arc::clone(&clock)).await.unwrap();
-    let spool = Arc::new(Memory::new(clock, 1_000));
+    let spool = Arc::new(Memory::new(Arc::clone(&clock), 1_000));
     let parts = Parts {
         registry: Arc::new(registry),
         queues: Arc::clone(&spool) as Arc<dyn QueueView>,
+        clock,
         metrics: prometheus::Registry::new(),
     };
     let (stop, stopped) = watch::channel(false);

@@ -52,6 +52,8 @@ pub struct RawConfig {
     pub handshake_timeout: Time,
     /// Grace for running sessions when the process ends.
     pub drain_timeout: Time,
+    /// Threads that sign messages.
+    pub signing_threads: usize,
 }
 
 /// A listener as it is written.
@@ -143,6 +145,7 @@ impl Default for RawConfig {
             content_timeout: Time(content_timeout),
             handshake_timeout: Time::secs(30),
             drain_timeout: Time::secs(60),
+            signing_threads: 0,
         }
     }
 }
@@ -197,6 +200,12 @@ impl Documented for RawConfig {
         Key::new("content_timeout", "time", "How long the content of one message may take as a whole."),
         Key::new("handshake_timeout", "time", "For a PROXY header, and again for a TLS handshake."),
         Key::new("drain_timeout", "time", "How long running sessions may go on when the process is told to end."),
+        Key::new(
+            "signing_threads",
+            "number",
+            "Threads that sign messages (DKIM), 256 at most; 0: one less than the machine has cores, so that one is \
+             left for everything else.",
+        ),
     ];
 }
 
@@ -261,6 +270,7 @@ pub struct Config {
     pub(crate) handshake_timeout: Duration,
     pub(crate) drain_timeout: Duration,
     pub(crate) lifetimes: Lifetimes,
+    pub(crate) signing_threads: usize,
 }
 
 /// A listener as it is used.
@@ -297,6 +307,7 @@ impl Config {
                 return Err(KeyError::new(key, "expected a time from 1s to 1d"));
             }
         }
+        at_most("signing_threads", raw.signing_threads, 256)?;
         // A message is held twice while it is prepared; with less than that the largest would never be taken.
         if raw.max_bytes_in_flight.0 < 2 * raw.max_message_size.0 {
             return Err(KeyError::new("max_bytes_in_flight", "expected twice max_message_size or more"));
@@ -323,6 +334,10 @@ impl Config {
             handshake_timeout: raw.handshake_timeout.0,
             drain_timeout: raw.drain_timeout.0,
             lifetimes: around.lifetimes,
+            signing_threads: match raw.signing_threads {
+                0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1)),
+                threads => threads,
+            },
         })
     }
 

@@ -11,7 +11,7 @@ use sluice_wire::server::{Host, Peer, TlsInfo};
 
 use crate::budget::Reservation;
 use crate::gate::Passage;
-use crate::prepare::{Facts, Reason, Refusal, prepare};
+use crate::prepare::{Facts, Prepared, Reason, Refusal, prepare};
 use crate::sender::Sender;
 use crate::shared::{Metered, Shared};
 use crate::telemetry::{Kept, LoginResult, Turned, reason_of, sender_of};
@@ -113,6 +113,7 @@ impl SessionHost {
         self.held.set(octets.saturating_mul(2)).map_err(|_| over_budget())?;
         let mail_from = sender_of(&submission).to_owned();
         let at = self.shared.clock.wall();
+        let keys = self.shared.registry.keys();
         let facts = Facts {
             hostname: &self.shared.config.hostname,
             sender: &sender,
@@ -120,10 +121,13 @@ impl SessionHost {
             queue_id: QueueId::new(at, rand::random(), 0),
             at,
             lifetimes: &self.shared.config.lifetimes,
+            keys: &keys,
         };
-        let message = prepare(*submission, &facts)?;
+        let prepared = prepare(*submission, &facts)?;
         // Lowering never fails.
         let _ = self.held.set(octets);
+        let prepared = self.signed(&sender, prepared).await?;
+        let message = prepared.finish(&facts);
         let (domains, size) = (message.envelopes.len(), message.body.len());
         let recipients = message.envelopes.iter().map(|envelope| envelope.recipients.len()).sum();
         let accepted = self.shared.spool.enqueue(message).await.map_err(|e| not_kept(&e))?;
@@ -139,6 +143,29 @@ impl SessionHost {
         };
         self.shared.telemetry.accepted(&self.peer, &kept);
         Ok(accepted.queue_id)
+    }
+
+    /// The message with its signatures, made off the async threads. Mail without a key passes at once.
+    async fn signed(&self, sender: &Sender, message: Prepared) -> Result<Prepared, Refusal> {
+        let account = &sender.account.id;
+        let signing = message.signing();
+        if let Some(why) = signing.unsigned {
+            self.shared.telemetry.unsigned(account, why);
+            return Ok(message);
+        }
+        let algorithms: Vec<_> = signing.keys.iter().map(|key| key.algorithm()).collect();
+        let begun = self.shared.clock.now();
+        let signed = self.shared.signers.sign(account, message).await.map_err(|error| {
+            self.shared.telemetry.signing_failed(account, &error);
+            Refusal::new(
+                Reason::Signing,
+                451,
+                EnhancedCode(4, 3, 0),
+                "the message cannot be signed now; try again later",
+            )
+        })?;
+        self.shared.telemetry.signed(&algorithms, self.shared.clock.now().saturating_duration_since(begun));
+        Ok(*signed)
     }
 
     /// Takes one of the account's sessions for a sender that just logged in.

@@ -11,6 +11,7 @@ mod prepare;
 mod reception;
 mod sender;
 mod shared;
+mod signers;
 mod telemetry;
 mod turns;
 
@@ -64,6 +65,9 @@ pub enum RunError {
         /// Given.
         sockets: usize,
     },
+    /// The threads that sign could not be started.
+    #[error("cannot start threads: {0}")]
+    Threads(std::io::Error),
     /// A listener uses TLS and there is no certificate.
     #[error("the listener on {0} needs a certificate")]
     NoCertificate(std::net::SocketAddr),

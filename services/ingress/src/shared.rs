@@ -8,11 +8,12 @@ use sluice_mail::{Clock, EnhancedCode, Reply};
 use sluice_registry::{Account, Registry};
 use sluice_spool::Spool;
 
-use crate::Parts;
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::gate::Gate;
+use crate::signers::Signers;
 use crate::telemetry::Telemetry;
+use crate::{Parts, RunError};
 
 /// Accounts whose rates are remembered at once; one that has sent nothing for a minute needs no place.
 const MAX_METERED: usize = 100_000;
@@ -35,11 +36,12 @@ pub(crate) struct Shared {
     pub(crate) budget: Arc<Budget>,
     pub(crate) by_address: Arc<Leases<IpAddr>>,
     pub(crate) by_account: Arc<Leases<Arc<str>>>,
+    pub(crate) signers: Signers,
     pub(crate) telemetry: Telemetry,
 }
 
 impl Shared {
-    pub(crate) fn new(parts: &Parts, config: Config) -> Result<Self, prometheus::Error> {
+    pub(crate) fn new(parts: &Parts, config: Config) -> Result<Self, RunError> {
         let budget = Budget::new(config.max_bytes_in_flight);
         Ok(Self {
             telemetry: Telemetry::new(&parts.metrics, &budget)?,
@@ -51,6 +53,7 @@ impl Shared {
             budget,
             by_address: Leases::new(),
             by_account: Leases::new(),
+            signers: Signers::new(config.signing_threads).map_err(RunError::Threads)?,
             config,
         })
     }

@@ -1,18 +1,24 @@
 //! What the ingress tells operators: one function for each fact, which counts it and logs it.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use sluice_mail::{EnhancedCode, QueueId, Reply};
+use sluice_sign::Algorithm;
 use sluice_smtp::server::{Mechanism, Submission};
 use sluice_wire::server::{ArriveError, End, Peer, TlsInfo};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::budget::Budget;
-use crate::prepare::Reason;
+use crate::prepare::{Reason, Unsigned};
+use crate::signers::SigningError;
+
+/// Accounts with a label of their own.
+const NAMED_MAX: usize = 100;
 
 /// Why a connection got no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +76,11 @@ pub(crate) struct Telemetry {
     recipients: IntCounter,
     octets: IntCounter,
     durable: Histogram,
+    signatures: IntCounterVec,
+    signing: Histogram,
+    unsigned: IntCounterVec,
+    /// The accounts that have a label of their own in `unsigned`.
+    named: Mutex<HashSet<Arc<str>>>,
 }
 
 /// A message that was kept.
@@ -87,20 +98,28 @@ impl Telemetry {
     pub(crate) fn new(registry: &Registry, budget: &Arc<Budget>) -> Result<Self, prometheus::Error> {
         let new = Maker(registry);
         new.in_flight(budget)?;
-        let messages = new.counters("messages_total", "Messages by result.", "result")?;
+        let messages = new.counters("messages_total", "Messages by result.", &["result"])?;
         Ok(Self {
             sessions: new.gauge("sessions", "Sessions under way.")?,
             sessions_total: new.counter("sessions_total", "Sessions begun.")?,
-            session_ends: new.counters("session_ends_total", "Sessions ended, by reason.", "reason")?,
-            turned_away: new.counters("connections_refused_total", "Connections without a session.", "reason")?,
-            tls: new.counters("tls_handshakes_total", "TLS handshakes, by version or failure.", "result")?,
-            logins: new.counters("logins_total", "Log-ins by result.", "result")?,
+            session_ends: new.counters("session_ends_total", "Sessions ended, by reason.", &["reason"])?,
+            turned_away: new.counters("connections_refused_total", "Connections without a session.", &["reason"])?,
+            tls: new.counters("tls_handshakes_total", "TLS handshakes, by version or failure.", &["result"])?,
+            logins: new.counters("logins_total", "Log-ins by result.", &["result"])?,
             accepted: messages.with_label_values(&["accepted"]),
             refused: messages.with_label_values(&["refused"]),
-            refusals: new.counters("refusals_total", "Refused commands and messages, by reason.", "reason")?,
+            refusals: new.counters("refusals_total", "Refused commands and messages, by reason.", &["reason"])?,
             recipients: new.counter("recipients_total", "Recipients of accepted messages.")?,
             octets: new.counter("message_bytes_total", "Octets of accepted messages.")?,
-            durable: new.durable()?,
+            durable: new.times("durable_seconds", "From the end of a message to its being durable.")?,
+            signatures: new.counters("signatures_total", "DKIM signatures made, by algorithm.", &["algorithm"])?,
+            signing: new.times("signing_seconds", "From prepared to signed, the wait for a thread included.")?,
+            unsigned: new.counters(
+                "unsigned_messages_total",
+                "Messages accepted without a signature of ours, by account and reason. The first 100 accounts are named.",
+                &["account", "reason"],
+            )?,
+            named: Mutex::default(),
         })
     }
 
@@ -182,6 +201,28 @@ impl Telemetry {
         );
     }
 
+    /// A message was signed by keys of these kinds.
+    pub(crate) fn signed(&self, algorithms: &[Algorithm], took: Duration) {
+        for algorithm in algorithms {
+            self.signatures.with_label_values(&[algorithm.as_str()]).inc();
+        }
+        self.signing.observe(took.as_secs_f64());
+    }
+
+    /// A message goes without a signature of ours.
+    pub(crate) fn unsigned(&self, account: &Arc<str>, why: Unsigned) {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_named = named.contains(account) || (named.len() < NAMED_MAX && named.insert(Arc::clone(account)));
+        drop(named);
+        let label = if is_named { account } else { "other" };
+        self.unsigned.with_label_values(&[label, why.as_str()]).inc();
+    }
+
+    /// A message could not be signed, and was refused for now.
+    pub(crate) fn signing_failed(&self, account: &str, error: &SigningError) {
+        error!(account, %error, "a message could not be signed");
+    }
+
     /// A refused MAIL or RCPT.
     pub(crate) fn command_refused(&self, peer: &Peer, account: &str, reason: Reason, reply: &Reply) {
         self.refusals.with_label_values(&[reason.as_str()]).inc();
@@ -218,8 +259,8 @@ impl Maker<'_> {
         Ok(counter)
     }
 
-    fn counters(&self, name: &str, help: &str, label: &str) -> Result<IntCounterVec, prometheus::Error> {
-        let counters = IntCounterVec::new(opts(name, help), &[label])?;
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        let counters = IntCounterVec::new(opts(name, help), labels)?;
         self.0.register(Box::new(counters.clone()))?;
         Ok(counters)
     }
@@ -235,9 +276,8 @@ impl Maker<'_> {
         self.0.register(Box::new(InFlight { budget: Arc::clone(budget), gauge }))
     }
 
-    fn durable(&self) -> Result<Histogram, prometheus::Error> {
-        let opts = HistogramOpts::from(opts("durable_seconds", "From the end of a message to its being durable."))
-            .buckets(prometheus::exponential_buckets(0.000_25, 2.0, 15)?);
+    fn times(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+        let opts = HistogramOpts::from(opts(name, help)).buckets(prometheus::exponential_buckets(0.000_25, 2.0, 15)?);
         let histogram = Histogram::with_opts(opts)?;
         self.0.register(Box::new(histogram.clone()))?;
         Ok(histogram)

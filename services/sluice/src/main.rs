@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod first_start;
+mod moment;
 mod run;
 mod sandbox;
 

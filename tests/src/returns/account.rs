@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::case::{Case, Expect};
 use super::table::Row;
 use super::watch::{PATIENCE, Submitted};
-use super::world::{DEAF, World, can_be_told};
+use super::world::{DEAF, World};
 use crate::wait;
 
 /// Judges the whole; each row is one thing that must hold.
@@ -65,7 +65,7 @@ fn each_once(world: &World, letters: &[(&Case, &Submitted)]) -> Result<String> {
             let state = state_of(&shown, &address);
             let ended = ["delivered", "bounced", "expired"].contains(&state.as_str());
             ensure!(ended, "{address} of {} is {state:?}", case.name);
-            let silent = !can_be_told(case.sender) && state != "delivered";
+            let silent = !case.can_be_told() && state != "delivered";
             match (copies.count(), failures.count()) {
                 (1, 0) if state == "delivered" => delivered += 1,
                 (0, 1) if state != "delivered" => returned += 1,

@@ -14,6 +14,8 @@ pub struct Case {
     pub peer: Peer,
     /// Who sends.
     pub sender: Sender,
+    /// By which account.
+    pub account: Account,
     /// Recipients at the domain, and what must become of each.
     pub to: Vec<To>,
     /// What is sent.
@@ -66,12 +68,40 @@ pub type Words = &'static [&'static str];
 pub enum Sender {
     /// Somebody with a mailbox of their own.
     Reachable,
+    /// Likewise, at an address that is not ASCII.
+    Utf8,
     /// Nobody: a report.
     Null,
     /// Somebody at a domain that refuses all mail.
     Deaf,
     /// Somebody whom their own server does not know.
     Unknown,
+}
+
+/// An account and its word for reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Account {
+    /// Reports with the header section.
+    Headers,
+    /// Reports with the whole message.
+    Full,
+    /// No reports.
+    Off,
+}
+
+impl Account {
+    /// All.
+    pub const ALL: [Self; 3] = [Self::Headers, Self::Full, Self::Off];
+
+    /// Its id.
+    #[must_use]
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Headers => crate::sluice::TRUSTED_ACCOUNT,
+            Self::Full => "whole",
+            Self::Off => "silent",
+        }
+    }
 }
 
 /// Whom the domain leads to.
@@ -152,8 +182,8 @@ impl Case {
     #[must_use]
     pub fn new(group: &'static str, name: &'static str, peer: Peer, expect: Expect) -> Self {
         let to = vec![To { local: "bob", expect }];
-        let (sender, letter) = (Sender::Reachable, Letter::Small);
-        Self { group, name, peer, sender, to, letter, tls: None, reports: 0, then: None }.counted()
+        let (sender, account, letter) = (Sender::Reachable, Account::Headers, Letter::Small);
+        Self { group, name, peer, sender, account, to, letter, tls: None, reports: 0, then: None }.counted()
     }
 
     /// With these recipients instead, and so many reports.
@@ -168,6 +198,13 @@ impl Case {
     #[must_use]
     pub fn from(mut self, sender: Sender) -> Self {
         self.sender = sender;
+        self.counted()
+    }
+
+    /// By this account.
+    #[must_use]
+    pub fn by(mut self, account: Account) -> Self {
+        self.account = account;
         self.counted()
     }
 
@@ -195,8 +232,18 @@ impl Case {
     /// One report for all that fails, if the sender can have it.
     fn counted(mut self) -> Self {
         let fails = self.to.iter().any(|to| matches!(to.expect, Expect::Expired(..) | Expect::Returned(..)));
-        self.reports = usize::from(fails && self.sender == Sender::Reachable);
+        self.reports = usize::from(fails && self.can_be_told());
         self
+    }
+
+    /// Whether the sender gets reports.
+    #[must_use]
+    pub fn can_be_told(&self) -> bool {
+        let reachable = match self.sender {
+            Sender::Reachable | Sender::Utf8 => true,
+            Sender::Null | Sender::Deaf | Sender::Unknown => false,
+        };
+        reachable && self.account != Account::Off
     }
 
     /// The recipients' domain.
@@ -215,11 +262,18 @@ impl Case {
     #[must_use]
     pub fn reverse_path(&self) -> String {
         match self.sender {
-            Sender::Reachable => mailbox(self.name),
+            Sender::Reachable | Sender::Utf8 => self.mailbox(),
             Sender::Null => String::new(),
             Sender::Deaf => format!("{}@deaf.test", self.name),
             Sender::Unknown => format!("unknown-{}@ledger.test", self.name),
         }
+    }
+
+    /// The sender's mailbox.
+    #[must_use]
+    pub fn mailbox(&self) -> String {
+        let name = self.name;
+        if self.sender == Sender::Utf8 { format!("j\u{fc}rgen-{name}@{HOME}") } else { format!("{name}@{HOME}") }
     }
 
     /// What is expected, in a few words.
@@ -265,9 +319,3 @@ fn line_of(length: usize) -> String {
 
 /// The senders' domain.
 pub const HOME: &str = crate::sluice::TRUSTED_DOMAIN;
-
-/// The mailbox of the case `name`.
-#[must_use]
-pub fn mailbox(name: &str) -> String {
-    format!("{name}@{HOME}")
-}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::case::{Case, Expect, HOME, Peer, To, mailbox};
+use super::case::{Account, Case, Expect, HOME, Peer, To};
 use super::world::{BEHIND, World};
 use super::zones;
 use crate::aiosmtpd::Taken;
@@ -51,7 +51,7 @@ impl World {
 
     /// [`Self::submit_to`] from somebody else.
     pub(super) fn submit_from(&self, from: &str, case: &Case, to: &[&str]) -> Result<Submitted> {
-        let mut client = Client::open(self.sluice.ports.trusted)?;
+        let mut client = Client::open(self.listener(case.account)?)?;
         let reply = client.submit(from, to, &case.content())?.expect("250 2.0.0")?;
         let queue_id = queue_id(&reply.text()).context("no queue id")?;
         Ok(Submitted { queue_id, name: case.name })
@@ -61,31 +61,31 @@ impl World {
     pub(super) fn observe(&self, case: &Case, letter: &Submitted, to: &To) -> Result<String> {
         let address = case.address(to);
         match &to.expect {
-            Expect::Delivered => self.delivered(case, &address, None),
-            Expect::DeliveredAt(host) => self.delivered(case, &address, Some(host)),
+            Expect::Delivered => self.delivered(case, letter, &address, None),
+            Expect::DeliveredAt(host) => self.delivered(case, letter, &address, Some(host)),
             Expect::Deferred(words) => {
                 let reason = self.waits(letter, words)?;
                 self.heal(case)?;
-                Ok(format!("deferred ({reason}), then {}", self.delivered(case, &address, None)?))
+                Ok(format!("deferred ({reason}), then {}", self.delivered(case, letter, &address, None)?))
             }
             Expect::Retried(words) => {
                 let reason = self.waits(letter, words)?;
                 self.heal(case)?;
                 self.cli(&["queue", "retry", &letter.queue_id])?.success()?;
-                Ok(format!("deferred ({reason}), then {}", self.delivered(case, &address, None)?))
+                Ok(format!("deferred ({reason}), then {}", self.delivered(case, letter, &address, None)?))
             }
             Expect::Expired(words) => {
                 let reason = self.waits(letter, words)?;
-                let report = self.returned(case, &address, "5.4.7", words)?;
+                let report = self.returned(case, letter, &address, ("5.4.7", words))?;
                 Ok(format!("deferred ({reason}), then {report}"))
             }
-            Expect::Returned(status, words) => self.returned(case, &address, status, words),
+            Expect::Returned(status, words) => self.returned(case, letter, &address, (status, words)),
             Expect::Dropped(words) => self.dropped(letter, words),
         }
     }
 
     /// Waits for the letter in the peer's mailbox, octet for octet.
-    fn delivered(&self, case: &Case, address: &str, at: Option<&str>) -> Result<String> {
+    fn delivered(&self, case: &Case, letter: &Submitted, address: &str, at: Option<&str>) -> Result<String> {
         let sent = below_header(&case.content()).context("no X-Case")?;
         let mut altered = None;
         let found = wait::until(PATIENCE, &format!("the letter to {address}"), || {
@@ -95,6 +95,9 @@ impl World {
             let (whole, rest): (Vec<_>, Vec<_>) =
                 copies.into_iter().partition(|copy| trimmed(&copy.rest) == trimmed(&sent));
             altered = rest.into_iter().next();
+            if whole.is_empty() && altered.is_none() {
+                self.has_not_ended(letter, address, "delivered")?;
+            }
             Ok(whole.into_iter().next())
         });
         let copy = found.with_context(|| match &altered {
@@ -137,7 +140,8 @@ impl World {
     }
 
     /// Waits for the report in the sender's mailbox.
-    fn returned(&self, case: &Case, address: &str, status: &str, words: &[&str]) -> Result<String> {
+    fn returned(&self, case: &Case, of: &Submitted, address: &str, expected: (&str, &[&str])) -> Result<String> {
+        let (status, words) = expected;
         let (letter, said) = wait::until(PATIENCE, &format!("the report about {address}"), || {
             for letter in self.reports(case)? {
                 if let Some(said) = letter.statuses().into_iter().find(|said| said.recipient == address) {
@@ -145,15 +149,34 @@ impl World {
                 }
             }
             std::thread::sleep(Duration::from_millis(250));
+            self.has_not_ended(of, address, "bounced")?;
             Ok(None)
         })?;
         good_report(case, &letter)?;
+        if case.account == Account::Full {
+            let sent = below_header(&case.content()).context("no X-Case")?;
+            let mails = self.home.mailbox_of(&case.mailbox())?;
+            ensure!(mails.iter().any(|mail| has(mail, trimmed(&sent))), "what was sent is not in it, octet for octet");
+        }
         let Status { action, status: told, diagnostic, remote, .. } = &said;
         ensure!(action == "failed" && told == status, "{action} {told}: {diagnostic}");
         ensure!(has_all(diagnostic, words), "{told}: {diagnostic}");
         ensure!(letter.text().contains(address), "no {address} in the text for people:\n{}", letter.text());
         let remote = if remote.is_empty() { String::new() } else { format!(" from {remote}") };
         Ok(format!("returned {told} ({diagnostic}{remote})"))
+    }
+
+    /// An error when `address` has ended, and not like this: what it is waited for will not come.
+    fn has_not_ended(&self, letter: &Submitted, address: &str, expected: &str) -> Result<()> {
+        if self.listing()?.contains_key(&letter.queue_id) {
+            return Ok(());
+        }
+        let shown = self.cli(&["queue", "show", &letter.queue_id])?.success()?.stdout;
+        let other = if expected == "delivered" { ["bounced", "expired"] } else { ["delivered", "cancelled"] };
+        let line = shown.lines().map(str::trim).find(|line| line.starts_with(&format!("recipient {address}: ")));
+        let state = line.and_then(|line| line.split_once(&format!("{address}: "))).map_or("", |(_, state)| state);
+        ensure!(!other.iter().any(|word| state.starts_with(word)), "{state}");
+        Ok(())
     }
 
     /// Waits until it has ended, not delivered, for a reason with these words.
@@ -175,7 +198,7 @@ impl World {
 
     /// The reports in the sender's mailbox.
     pub(super) fn reports(&self, case: &Case) -> Result<Vec<Letter>> {
-        self.home.mailbox_of(&mailbox(case.name))?.iter().map(|mail| Letter::read(mail)).collect()
+        self.home.mailbox_of(&case.mailbox())?.iter().map(|mail| Letter::read(mail)).collect()
     }
 
     /// Makes the peer well.
@@ -197,7 +220,13 @@ impl World {
                 }
             }
             Peer::Aiosmtpd(..) | Peer::Starttls(..) | Peer::Toxiproxy(_) => self.add_taken(case.name, &mut copies)?,
-            Peer::SmartHost(_) => self.add_taken(BEHIND, &mut copies)?,
+            Peer::SmartHost(_) => {
+                for Taken { recipients, content, answered, .. } in self.peers.taken(BEHIND)? {
+                    let tls = has(&content, b"with ESMTPSA");
+                    let copy = copy(BEHIND, &content, recipients);
+                    copies.extend(copy.map(|copy| Copy { tls: Some(tls), answered, ..copy }));
+                }
+            }
             Peer::SmtpSink(_) => {
                 let sink = self.sinks.get(case.name).context("no sink")?;
                 for text in sink.taken()? {
@@ -210,7 +239,9 @@ impl World {
                 let receiver = self.receiver.as_ref().context("no receiver")?;
                 let address = format!("known@{}", case.domain());
                 for mail in receiver.mailbox_of(&address)? {
-                    copies.extend(copy("postfix", &mail, vec![address.clone()]));
+                    let tls = has(&mail, b"(using TLSv1");
+                    let copy = copy("postfix", &mail, vec![address.clone()]);
+                    copies.extend(copy.map(|copy| Copy { tls: Some(tls), ..copy }));
                 }
             }
             Peer::Nobody => {}
@@ -234,7 +265,7 @@ fn good_report(case: &Case, letter: &Letter) -> Result<()> {
     ensure!(letter.is_report(), "no report: {kind}");
     ensure!(letter.defects().is_empty(), "Python says: {}", letter.defects());
     ensure!(letter.header("return-path") == "<>", "its reverse-path is {}", letter.header("return-path"));
-    ensure!(letter.header("to").contains(&mailbox(case.name)), "it is for {}", letter.header("to"));
+    ensure!(letter.header("to").contains(&case.mailbox()), "it is for {}", letter.header("to"));
     let automatic = letter.header("auto-submitted");
     ensure!(automatic.starts_with("auto-"), "Auto-Submitted: {automatic:?}");
     for field in ["from", "date", "subject", "message-id"] {
@@ -242,9 +273,15 @@ fn good_report(case: &Case, letter: &Letter) -> Result<()> {
     }
     ensure!(letter.of_message("reporting-mta") == "dns; sluice.test", "{}", letter.of_message("reporting-mta"));
     ensure!(letter.original("x-case") == case.name, "it does not give back what was sent: {:?}", letter.parts());
+    let whole = letter.parts().last().is_some_and(|part| ["message/rfc822", "message/global"].contains(part));
+    ensure!(whole == (case.account == Account::Full), "what it gives back: {:?}", letter.parts());
     let id = format!("<{}@{HOME}>", case.name);
     ensure!(letter.original("message-id") == id, "{} is not {id}", letter.original("message-id"));
     Ok(())
+}
+
+fn has(content: &[u8], words: &[u8]) -> bool {
+    content.windows(words.len()).any(|window| window == words)
 }
 
 fn copy(place: &str, content: &[u8], recipients: Vec<String>) -> Option<Copy> {

@@ -12,19 +12,19 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::case::{Case, HOME, Peer, Sender, Shown, mailbox};
+use super::case::{Account, Case, HOME, Peer, Shown};
 use super::zones;
 use crate::aiosmtpd::{Peers, Plan};
 use crate::certificate::{self, Authority, Certificate, Validity};
 use crate::dns::Dns;
 use crate::postfix::{Postfix, Role, Setup};
-use crate::sluice::{Settings, Sluice, TRUSTED_ACCOUNT};
+use crate::sluice::{Settings, Sluice};
 use crate::smtp_sink::SmtpSink;
 use crate::toxiproxy::Toxiproxy;
 use crate::{ports, process, wait};
 
 /// When undelivered mail is given up in this world. Long enough for several tries, and to be looked at between them.
-const BOUNCE_AFTER_SECS: u64 = 20;
+const BOUNCE_AFTER_SECS: u64 = 30;
 /// The user name at the smart host.
 const USER: &str = "relay";
 /// Its password.
@@ -48,6 +48,7 @@ pub struct World {
     _dns: Option<Dns>,
     /// A run of the command line is a process: one at a time leaves the machine to Sluice.
     command_line: Mutex<()>,
+    listeners: Vec<(Account, SocketAddr)>,
     /// What waits: asked for once for all who want to know at about the same time.
     listing: Mutex<(Option<Instant>, Listing)>,
     _dir: TempDir,
@@ -68,6 +69,8 @@ struct Builder<'a> {
     routes: String,
     /// Toxics, and the good server behind each.
     proxies: Vec<(&'static str, SocketAddr)>,
+    /// Where each account submits.
+    listeners: Vec<(Account, SocketAddr)>,
 }
 
 impl World {
@@ -78,7 +81,10 @@ impl World {
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
         let (plan, sinks, proxies) = (Plan::default(), BTreeMap::new(), Vec::new());
         let authority = Authority::new(dir.path())?;
-        let mut builder = Builder { dir: dir.path(), authority, plan, sinks, routes: String::new(), proxies };
+        let listener = |account| Ok((account, ports::loopback(ports::free()?)));
+        let listeners = Account::ALL.into_iter().map(listener).collect::<Result<_>>()?;
+        let mut builder =
+            Builder { dir: dir.path(), authority, plan, sinks, routes: String::new(), proxies, listeners };
         for case in cases {
             builder.aiosmtpd(case)?;
         }
@@ -102,8 +108,13 @@ impl World {
         let settings = builder.settings(dns.as_ref().map(Dns::resolver), port);
         let mut sluice = Sluice::prepare(&settings)?;
         sluice.run()?;
-        sluice.add_account(TRUSTED_ACCOUNT, "not used by anybody", &[HOME, "deaf.test"])?;
-        let (sinks, command_line, listing) = (builder.sinks, Mutex::default(), Mutex::default());
+        for account in Account::ALL {
+            sluice.add_account(account.id(), "not used by anybody", &[HOME, "deaf.test"])?;
+        }
+        sluice.cli(&["account", "set", Account::Full.id(), "--dsn", "full"])?.success()?;
+        sluice.cli(&["account", "set", Account::Off.id(), "--dsn", "off"])?.success()?;
+        let (sinks, listeners) = (builder.sinks, builder.listeners);
+        let (command_line, listing) = (Mutex::default(), Mutex::default());
         Ok(Self {
             sluice,
             home,
@@ -115,6 +126,7 @@ impl World {
             _dns: dns,
             command_line,
             listing,
+            listeners,
             _dir: dir,
         })
     }
@@ -123,6 +135,12 @@ impl World {
     pub(super) fn cli(&self, arguments: &[&str]) -> Result<process::Finished> {
         let _one = self.command_line.lock().unwrap_or_else(PoisonError::into_inner);
         self.sluice.cli(arguments)
+    }
+
+    /// Where `account` submits.
+    pub(super) fn listener(&self, account: Account) -> Result<SocketAddr> {
+        let found = self.listeners.iter().find(|(other, _)| *other == account);
+        Ok(found.context("no listener")?.1)
     }
 
     /// What waits, as it was a moment ago.
@@ -220,7 +238,7 @@ impl Builder<'_> {
     /// The senders' server: a mailbox for each case, and nobody else.
     fn home(&mut self, cases: &[Case]) -> Result<Postfix> {
         let mut setup = Setup::new(Role::Mailbox);
-        setup.addresses = cases.iter().map(|case| mailbox(case.name)).collect();
+        setup.addresses = cases.iter().map(Case::mailbox).collect();
         let home = Postfix::start_as(self.dir, &setup)?;
         self.route(HOME, home.address(), "");
         Ok(home)
@@ -281,10 +299,10 @@ retry_after = [\"1s\", \"1s\", \"2s\", \"2s\", \"3s\"]
 bounce_after = \"{BOUNCE_AFTER_SECS}s\"
 dead_site_pause = \"1s\"
 connect_timeout = \"2s\"
-smtp_greeting_timeout = \"2s\"
-command_timeout = \"3s\"
+smtp_greeting_timeout = \"3s\"
+command_timeout = \"4s\"
 data_send_timeout = \"3s\"
-smtp_data_termination_timeout = \"4s\"
+smtp_data_termination_timeout = \"6s\"
 {}
 {}",
             zones::NETWORK,
@@ -293,7 +311,14 @@ smtp_data_termination_timeout = \"4s\"
             self.routes,
         );
         // What the DNS must not lead to: a listener of our own where mail hosts are looked for.
-        let sections = format!("[[ingress.listeners]]\naddress = \"{}\"\n", zones::own(port));
+        let mut sections = format!("[[ingress.listeners]]\naddress = \"{}\"\n", zones::own(port));
+        for (account, address) in &self.listeners {
+            sections += &format!(
+                "[[ingress.listeners]]\naddress = \"{address}\"\ntls = \"none\"\ndirect = true\n\
+                 trusted_networks = [{{ network = \"127.0.0.0/8\", account = \"{}\" }}]\n",
+                account.id()
+            );
+        }
         Settings { delivery, sections, ..Settings::default() }
     }
 }
@@ -307,12 +332,4 @@ pub(super) fn host(host: u8, port: u16) -> SocketAddr {
 /// The only host that has an IPv6 address.
 pub(super) fn host_v6(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port)
-}
-
-/// Whether the sender can have a report.
-pub(super) fn can_be_told(sender: Sender) -> bool {
-    match sender {
-        Sender::Reachable => true,
-        Sender::Null | Sender::Deaf | Sender::Unknown => false,
-    }
 }

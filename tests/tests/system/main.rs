@@ -1,5 +1,6 @@
 //! What a user of Sluice notices, seen from outside: the program as a child process, and real programs around it.
 
+mod accounting;
 mod accounts;
 mod clients;
 mod content;

@@ -17,6 +17,8 @@ use super::{Config, Format, csv};
 pub(crate) const PREFIX: &str = "acct-";
 /// Ends the name of the file that is written to.
 pub(crate) const OPEN: &str = "open";
+/// Made and removed to find out whether the folder can be written to.
+const PROBE: &str = ".probe";
 /// Files that may be begun in one second.
 const PER_SECOND_MAX: u32 = 10_000;
 /// Octets that are looked at in one step in search of the last line's end.
@@ -61,11 +63,12 @@ impl Files {
         if !files.open.as_ref().is_some_and(is_ours) {
             files.finish()?;
         }
-        // So that a folder that cannot be written to is found at the start.
-        let probe = config.directory.join(format!("{PREFIX}probe.tmp"));
-        create(&probe)?;
-        fs::remove_file(&probe)?;
-        Ok(files)
+        // So that a folder that cannot be written to is found at the start. A full disk is no reason not to start.
+        let probe = config.directory.join(PROBE);
+        match File::create(&probe).and_then(|_| fs::remove_file(&probe)) {
+            Err(why) if why.kind() != io::ErrorKind::StorageFull => Err(why),
+            Ok(()) | Err(_) => Ok(files),
+        }
     }
 
     /// Cuts what a crash left of an unfinished line.

@@ -11,7 +11,8 @@ use flate2::write::GzEncoder;
 use super::files::{PREFIX, sync_folder};
 
 /// Compresses what is finished and not compressed, if that is wanted, and removes the oldest until `max_files` are left;
-/// how many were removed. What a crash left half done is done again.
+/// how many were removed. What a crash left half done is done again. Whoever takes the files away may be quicker at any
+/// time.
 pub(crate) fn tidy(directory: &Path, compress: bool, max_files: usize) -> io::Result<usize> {
     let entries = fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
     let mut finished = Vec::new();
@@ -24,7 +25,11 @@ pub(crate) fn tidy(directory: &Path, compress: bool, max_files: usize) -> io::Re
     }
     if compress {
         for path in finished.iter_mut().filter(|path| path.extension() != Some("gz".as_ref())) {
-            *path = compressed(path)?;
+            match compressed(path) {
+                Ok(compressed) => *path = compressed,
+                Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+                Err(why) => return Err(why),
+            }
         }
     }
     // Names sort by the time at which the file was begun.
@@ -34,7 +39,6 @@ pub(crate) fn tidy(directory: &Path, compress: bool, max_files: usize) -> io::Re
     for path in &finished[..excess] {
         match fs::remove_file(path) {
             Ok(()) => {}
-            // Whoever takes the files away may be quicker.
             Err(why) if why.kind() == io::ErrorKind::NotFound => {}
             Err(why) => return Err(why),
         }

@@ -94,6 +94,15 @@ impl Asker {
         combine(v4, v6)
     }
 
+    /// The TXT records of a name, each with its strings joined.
+    pub(super) async fn texts(&self, name: &str) -> Asked<String> {
+        let read = |data: &RData| {
+            let RData::TXT(txt) = data else { return None };
+            Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned())
+        };
+        self.ask(name, RecordType::TXT, Freshness::New, read).await
+    }
+
     async fn ask<T>(
         &self,
         name: &str,
@@ -154,7 +163,11 @@ fn failed<T>(name: &str, kind: RecordType, error: &NetError) -> Asked<T> {
         let exists = none.response_code != ResponseCode::NXDomain;
         return Asked::Nothing { exists, ttl: none.negative_ttl.map(|ttl| Duration::from_secs(ttl.into())) };
     }
-    let what = if kind == RecordType::MX { "the MX records of" } else { "the address of" };
+    let what = match () {
+        () if kind == RecordType::MX => "the MX records of",
+        () if kind == RecordType::TXT => "the TXT records of",
+        () => "the address of",
+    };
     let what = format!("{what} {name}");
     Asked::Trouble(if let NetError::Dns(DnsError::ResponseCode(code)) = error {
         format!("the DNS cannot tell {what} now: {code}")

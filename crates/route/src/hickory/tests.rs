@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, NS, SOA};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, NS, SOA, TXT};
 use hickory_resolver::proto::rr::{Name, RData, Record};
 use sluice_mail::{EnhancedCode, ManualClock, UnixMs};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,8 +11,8 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use super::*;
 
 /// A name server on loopback that knows these zones and counts its questions.
-struct NameServer {
-    address: SocketAddr,
+pub(super) struct NameServer {
+    pub(super) address: SocketAddr,
     asked: Arc<AtomicUsize>,
     /// While it is, every answer is a failure.
     broken: Arc<AtomicBool>,
@@ -26,7 +26,7 @@ impl Drop for NameServer {
 }
 
 impl NameServer {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let (udp, tcp) = loop {
             let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
             if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
@@ -150,6 +150,10 @@ const ZONES: &[(&str, &str, &str)] = &[
     ("ttlhuge.example", "MX", "5 ttlhuge.example"),
     ("disguised.example", "AAAA", "::ffff:10.0.0.5"),
     ("disguised.example", "A", "127.0.0.1"),
+    ("s1._domainkey.texts.example", "TXT", "v=DKIM1; |p=|abc"),
+    ("alias._domainkey.texts.example", "CNAME", "s1._domainkey.texts.example"),
+    ("two.texts.example", "TXT", "one"),
+    ("two.texts.example", "TXT", "two"),
 ];
 
 /// A record's TTL, by its name.
@@ -214,6 +218,7 @@ fn record(owner: &str, kind: &str, text: &str) -> Record {
     let data = match kind {
         "A" => RData::A(A(text.parse().unwrap())),
         "AAAA" => RData::AAAA(AAAA(text.parse().unwrap())),
+        "TXT" => RData::TXT(TXT::new(text.split('|').map(str::to_owned).collect())),
         _ => {
             let (preference, exchange) = text.split_once(' ').unwrap();
             let exchange = if exchange.is_empty() { Name::root() } else { name(exchange) };

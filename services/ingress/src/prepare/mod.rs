@@ -6,7 +6,9 @@
 mod control;
 mod envelopes;
 mod originator;
+mod prepared;
 mod refusal;
+mod signing;
 mod trace;
 
 use std::net::IpAddr;
@@ -14,11 +16,13 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use sluice_mail::header::{Field, Headers};
 use sluice_mail::{BodyFlags, EnhancedCode, QueueId, UnixMs};
+use sluice_sign::{KeyRing, MAX_FIELD};
 use sluice_smtp::content::Content;
 use sluice_smtp::server::Submission;
-use sluice_spool::NewMessage;
 
+pub(crate) use prepared::Prepared;
 pub(crate) use refusal::{Reason, Refusal};
+pub(crate) use signing::Unsigned;
 
 use refusal::shown;
 
@@ -50,19 +54,23 @@ pub(crate) struct Facts<'a> {
     pub(crate) at: UnixMs,
     /// How long delivery may be tried at most.
     pub(crate) lifetimes: &'a Lifetimes,
+    /// The keys there are for signing.
+    pub(crate) keys: &'a KeyRing,
 }
 
-/// The message as it is to be kept, or why it is not taken.
-pub(crate) fn prepare(submission: Submission, facts: &Facts<'_>) -> Result<NewMessage, Refusal> {
+/// The message but for its signatures, or why it is not taken.
+pub(crate) fn prepare(submission: Submission, facts: &Facts<'_>) -> Result<Prepared, Refusal> {
     let Submission { mail, recipients, content, hello, protocol } = submission;
     check_lines(&content, facts)?;
     check_header_len(content.header_len)?;
     let headers = Headers::scan(&content.body[..content.header_len]);
     check_fields(&headers)?;
-    originator::check(&headers, facts.sender)?;
+    let from = originator::check(&headers, facts.sender)?;
+    let signing = signing::choose(&headers, &from, facts)?;
     let wishes = control::read(&headers)?.resolve(facts)?;
     let stamp = trace::Stamp { hello: &hello, protocol, smtputf8: mail.smtputf8, facts };
-    let body = assemble(&content.body, &headers, &stamp);
+    let room = signing.keys.len() * MAX_FIELD;
+    let message = assemble(&content.body, &headers, &stamp, room);
     let addresses_ascii = mail.reverse_path.iter().chain(recipients.iter().map(|r| &r.address)).all(|a| a.is_ascii());
     let flags = BodyFlags {
         // By the octets and not by the client's word. A header with 8 bits but without SMTPUTF8 passes as it is:
@@ -72,9 +80,7 @@ pub(crate) fn prepare(submission: Submission, facts: &Facts<'_>) -> Result<NewMe
         smtputf8: mail.smtputf8 && (content.header_8bit || !addresses_ascii),
         require_tls: mail.require_tls,
     };
-    let common = envelopes::Common { wishes, flags, body: &body };
-    let envelopes = envelopes::split(mail, recipients, &common, facts);
-    Ok(NewMessage { envelopes, body })
+    Ok(Prepared { mail, recipients, wishes, flags, message, start: room, signing })
 }
 
 fn check_lines(content: &Content, facts: &Facts<'_>) -> Result<(), Refusal> {
@@ -118,17 +124,19 @@ fn check_fields(headers: &Headers<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The added fields, then what is kept of the message: one allocation, one copy.
-fn assemble(message: &Bytes, headers: &Headers<'_>, stamp: &trace::Stamp<'_>) -> Bytes {
+/// Room for what is added before the message later, then the added fields, then what is kept of the message: one
+/// allocation, one copy.
+fn assemble(message: &Bytes, headers: &Headers<'_>, stamp: &trace::Stamp<'_>, room: usize) -> Vec<u8> {
     let kept = headers.without(|field| is_private(&field));
     let kept_len: usize = kept.iter().map(ExactSizeIterator::len).sum();
-    let mut body = Vec::with_capacity(trace::ROOM + kept_len + message.len() - headers.len());
+    let mut body = Vec::with_capacity(room + trace::ROOM + kept_len + message.len() - headers.len());
+    body.resize(room, 0);
     stamp.write(headers, &mut body);
     for range in kept {
         body.extend_from_slice(&message[range]);
     }
     body.extend_from_slice(&message[headers.len()..]);
-    body.into()
+    body
 }
 
 /// Whether a field is not for the recipients' eyes.

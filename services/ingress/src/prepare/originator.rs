@@ -1,5 +1,6 @@
 //! Who the message says it is from, and whether the account may say so.
 
+use sluice_mail::Address;
 use sluice_mail::header::{Headers, MailboxError, parse_mailboxes};
 
 use super::{Reason, Refusal, shown};
@@ -7,8 +8,8 @@ use crate::sender::Sender;
 
 /// Every address of From must be the account's. A From that cannot be read strictly is refused, since another
 /// reader could see in it an address that was not checked. So is `From :`: readers that do not know this old form
-/// see no From and show what else there is, such as Sender.
-pub(super) fn check(headers: &Headers<'_>, sender: &Sender) -> Result<(), Refusal> {
+/// see no From and show what else there is, such as Sender. Gives the addresses.
+pub(super) fn check(headers: &Headers<'_>, sender: &Sender) -> Result<Vec<Address>, Refusal> {
     let Some(from) = headers.named("From").next() else {
         return Err(Refusal::content(Reason::Header, "the message has no From field"));
     };
@@ -38,6 +39,6 @@ pub(super) fn check(headers: &Headers<'_>, sender: &Sender) -> Result<(), Refusa
     })?;
     match addresses.iter().find(|address| !account.may_send_as(address)) {
         Some(foreign) => Err(Refusal::sender(&account.id, foreign.as_str(), "From field")),
-        None => Ok(()),
+        None => Ok(addresses),
     }
 }

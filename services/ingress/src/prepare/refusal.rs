@@ -29,6 +29,10 @@ pub(crate) enum Reason {
     Content,
     /// No account, or one that is gone.
     Account,
+    /// No key to sign it by, though the account must sign.
+    Unsigned,
+    /// Signing failed.
+    Signing,
 }
 
 impl Reason {
@@ -48,6 +52,8 @@ impl Reason {
             Self::Memory => "memory",
             Self::Content => "content",
             Self::Account => "account",
+            Self::Unsigned => "unsigned",
+            Self::Signing => "signing",
         }
     }
 }

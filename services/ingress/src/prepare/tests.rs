@@ -3,7 +3,9 @@ use std::time::Duration;
 
 use sluice_mail::{Address, Domain, Envelope, Host, Lane, Reply};
 use sluice_registry::{Account, AccountRules, SenderDomain};
+use sluice_sign::{Algorithm, Entry, Key, Owner, Validity};
 use sluice_smtp::server::{MailCommand, RcptCommand};
+use sluice_spool::NewMessage;
 
 use super::*;
 
@@ -24,6 +26,7 @@ struct Case {
     hello: &'static str,
     long_line: Option<u32>,
     lifetimes: Option<Lifetimes>,
+    keys: KeyRing,
 }
 
 impl Default for Case {
@@ -36,6 +39,7 @@ impl Default for Case {
             hello: "client.example.org",
             long_line: None,
             lifetimes: None,
+            keys: KeyRing::default(),
         }
     }
 }
@@ -70,8 +74,13 @@ impl Case {
             queue_id: QueueId::new(AT, 42, 0),
             at: AT,
             lifetimes: &lifetimes,
+            keys: &self.keys,
         };
-        prepare(submission, &facts)
+        let mut prepared = prepare(submission, &facts)?;
+        if !prepared.signing().keys.is_empty() {
+            prepared.sign().unwrap();
+        }
+        Ok(prepared.finish(&facts))
     }
 
     fn body(self, message: &str) -> String {
@@ -442,4 +451,46 @@ fn the_null_sender_may_send_when_from_may() {
     let envelope = Case { mail: mail(), ..Case::default() }.envelope(&format!("{FROM}\r\n"));
     assert_eq!(envelope.mail_from, None);
     assert!(Case { mail: mail(), ..Case::default() }.prepare("From: x@evil.example\r\n\r\n").is_err());
+}
+
+/// A ring with a key of example.org for everybody.
+fn ring() -> KeyRing {
+    let domain = Domain::parse("example.org").unwrap();
+    let new = Key::generate(domain, "s1".parse().unwrap(), Algorithm::Ed25519, 0).unwrap();
+    KeyRing::new([Entry { key: Arc::new(new.key), owner: Owner::Everybody, validity: Validity::default() }])
+}
+
+#[test]
+fn signatures_stand_before_everything_and_the_rest_is_as_without() {
+    for body in ["", "\r\nhello\r\n", &format!("\r\n{}", "0123456789\r\n".repeat(10_000))] {
+        let message = format!("{FROM}Subject: x\r\n{body}");
+        let plain = Case::default().body(&message);
+        let signed = Case { keys: ring(), ..Case::default() }.prepare(&message).unwrap();
+        let text = std::str::from_utf8(&signed.body).unwrap();
+        assert!(text.starts_with("DKIM-Signature: v=1; a=ed25519-sha256; s=s1; d=example.org;"), "{text}");
+        assert!(text.ends_with(&plain));
+        let [envelope] = &signed.envelopes[..] else { panic!("one envelope") };
+        assert_eq!(envelope.size as usize, signed.body.len());
+        assert_eq!(envelope.body_crc, crc32c::crc32c(&signed.body));
+    }
+}
+
+#[test]
+fn mail_without_a_key_passes_unless_the_account_must_sign() {
+    let message = format!("{FROM}\r\nx\r\n");
+    let strict = || AccountRules { require_dkim: true, ..rules() };
+    assert!(!Case::default().body(&message).contains("DKIM-Signature"));
+    let refused = Case { rules: strict(), ..Case::default() }.refused(&message);
+    assert_eq!((refused.code, refused.enhanced), (550, Some(EnhancedCode(5, 7, 20))));
+    assert!(refused.text.contains("no DKIM key for the From domain example.org"), "{}", refused.text);
+    assert!(Case { rules: strict(), keys: ring(), ..Case::default() }.body(&message).starts_with("DKIM-Signature"));
+}
+
+#[test]
+fn mail_that_came_signed_stays_as_it_is_and_is_signed_besides_unless_the_account_says_otherwise() {
+    let message = "DKIM-Signature: v=1; d=up.example\r\nFrom: a@example.org\r\n\r\nx\r\n";
+    let plain = Case { keys: ring(), rules: AccountRules { leave_signed: true, ..rules() }, ..Case::default() };
+    assert_eq!(plain.body(message), received() + message, "no Date or Message-ID is added under a signature");
+    let besides = Case { keys: ring(), ..Case::default() }.body(message);
+    assert!(besides.starts_with("DKIM-Signature: v=1; a=ed25519") && besides.ends_with(&(received() + message)));
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use sluice_mail::header::{Headers, date};
 
-use super::Facts;
+use super::{Facts, signing};
 
 /// Octets that the added fields take as a rule. More only cost a second allocation.
 pub(super) const ROOM: usize = 512;
@@ -38,6 +38,10 @@ impl Stamp<'_> {
             };
         }
         let _ = write!(out, "\r\n\tby {hostname} with {protocol} id {queue_id};\r\n\t{date}\r\n");
+        // A signature that the message came with may cover that these are missing.
+        if signing::is_signed(headers) {
+            return;
+        }
         if headers.named("Message-ID").next().is_none() {
             let _ = write!(out, "Message-ID: <{queue_id}@{hostname}>\r\n");
         }

@@ -80,6 +80,12 @@ pub(crate) struct AddArgs {
     /// Name the client's address in the Received field
     #[arg(long)]
     show_client_address: bool,
+    /// Refuse mail whose From domain no DKIM key fits
+    #[arg(long)]
+    require_dkim: bool,
+    /// Leave mail that comes with a DKIM-Signature at that, instead of signing it in addition
+    #[arg(long)]
+    leave_signed: bool,
     #[command(flatten)]
     returns: ReturnArgs,
     #[command(flatten)]
@@ -285,6 +291,8 @@ impl AddArgs {
             max_sessions: self.max_sessions,
             allow_long_lines: self.allow_long_lines,
             show_client_address: self.show_client_address,
+            require_dkim: self.require_dkim,
+            leave_signed: self.leave_signed,
             ..api::Account::default()
         };
         self.returns.put(&mut account);

@@ -120,10 +120,11 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let registry = Registry::open(MemoryLog::new(), VerifyConfig::default(), Arc::clone(&clock)).await.unwrap();
         let registry = Arc::new(registry);
-        let spool = Arc::new(Memory::new(clock, 1_000));
+        let spool = Arc::new(Memory::new(Arc::clone(&clock), 1_000));
         let parts = sluice_control::Parts {
             registry: Arc::clone(&registry),
             queues: spool.clone(),
+            clock,
             metrics: prometheus::Registry::new(),
         };
         let bound = sluice_control::bind(&folder.path().join("control.sock")).await.unwrap();

@@ -2,10 +2,12 @@
 
 mod accounting;
 mod addresses;
+mod dkim;
 mod reference;
 mod spool;
 mod tls;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ use crate::first_start::Listener;
 use crate::sandbox;
 
 pub(crate) use accounting::RawAccounting;
+pub(crate) use dkim::RawDkim;
 pub(crate) use reference::reference;
 pub(crate) use spool::RawSpool;
 pub(crate) use tls::{Certificate, RawTls};
@@ -42,6 +45,7 @@ pub(crate) struct RawConfig {
     ingress: sluice_ingress::RawConfig,
     spool: RawSpool,
     delivery: sluice_delivery::RawConfig,
+    dkim: RawDkim,
     accounting: RawAccounting,
     control: sluice_control::RawConfig,
     admin: AdminConfig,
@@ -58,6 +62,7 @@ impl Default for RawConfig {
             ingress: sluice_ingress::RawConfig::default(),
             spool: RawSpool::default(),
             delivery: sluice_delivery::RawConfig::default(),
+            dkim: RawDkim::default(),
             accounting: RawAccounting::default(),
             control: sluice_control::RawConfig::default(),
             admin: AdminConfig::default(),
@@ -86,6 +91,7 @@ impl Documented for RawConfig {
         Key::section("ingress", "Taking submissions."),
         Key::section("spool", "Keeping mail on disk."),
         Key::section("delivery", "Sending mail on."),
+        Key::section("dkim", "Keys that sign mail and lie in files, as [dkim.md](dkim.md) describes them."),
         Key::section(
             "accounting",
             "Files with a line for each recipient and result, as [bounces.md](bounces.md) describes them.",
@@ -110,6 +116,10 @@ pub(crate) struct Config {
     pub(crate) trusted_accounts: Vec<(String, Arc<str>)>,
     pub(crate) spool: sluice_spool::disk::Config,
     pub(crate) delivery: sluice_delivery::Config,
+    /// DKIM keys from files.
+    pub(crate) dkim_keys: Vec<sluice_sign::Entry>,
+    /// Whom to ask about the DNS; the system's name servers when empty.
+    pub(crate) name_servers: Vec<SocketAddr>,
     /// `None`: no accounting files.
     pub(crate) accounting: Option<sluice_feed::accounting::Config>,
     pub(crate) control_socket: PathBuf,
@@ -197,6 +207,7 @@ impl Config {
             return Err(KeyError::new("data_dir", "expected the path of a folder"));
         }
         let data_dir = base.join(raw.data_dir);
+        let name_servers = raw.delivery.name_servers.clone();
         let delivery = sluice_delivery::Config::new(raw.delivery, base).map_err(|e| e.within("delivery"))?;
         let around = sluice_ingress::Surroundings {
             hostname: Arc::clone(&hostname),
@@ -217,6 +228,8 @@ impl Config {
             ingress: sluice_ingress::Config::new(raw.ingress, around).map_err(|e| e.within("ingress"))?,
             spool: raw.spool.checked(&data_dir, max_message).map_err(|e| e.within("spool"))?,
             delivery,
+            dkim_keys: raw.dkim.checked(base).map_err(|e| e.within("dkim"))?,
+            name_servers,
             accounting: raw.accounting.checked(base, &data_dir).map_err(|e| e.within("accounting"))?,
             control_socket: raw.control.socket.map_or_else(|| data_dir.join("control.sock"), |path| base.join(path)),
             admin: raw.admin,

@@ -3,7 +3,7 @@
 use sluice_daemon::config::{Documented, Key, markdown};
 use sluice_daemon::{AdminConfig, LogConfig};
 
-use super::{RawAccounting, RawConfig, RawSpool, RawTls};
+use super::{RawAccounting, RawConfig, RawDkim, RawSpool, RawTls};
 use crate::sandbox;
 
 const INTRODUCTION: &str = "\
@@ -21,8 +21,8 @@ The first `sluice run` writes it. Every key has a default, so an empty file is a
 2. flags: `--set log.level=debug`, `--set ingress.listeners.0.address=0.0.0.0:587`, `--data-dir PATH`. These win.
 
 `sluice check-config` says what is wrong, with the line, without starting anything; it reads the certificate, but opens no
-ports and folders that the file names. Unknown keys are errors. On SIGHUP the file is read again; static routes and the log level
-take effect at once, and the files of the certificate are read anew; everything else, other paths in `[tls]` included, holds
+ports and folders that the file names. Unknown keys are errors. On SIGHUP the file is read again; static routes, DKIM keys from
+files and the log level take effect at once, and the files of the certificate are read anew; everything else, other paths in `[tls]` included, holds
 from the next start. A file with an error changes nothing.
 
 **Kinds of value.** A *time* is text such as `\"30s\"`, `\"5m\"`, `\"1d12h\"` (units `w`, `d`, `h`, `m`, `s`, `ms`, largest first).
@@ -39,6 +39,7 @@ pub(crate) fn reference() -> String {
         ("ingress", markdown::<sluice_ingress::RawConfig>("ingress")),
         ("spool", markdown::<RawSpool>("spool")),
         ("delivery", markdown::<sluice_delivery::RawConfig>("delivery")),
+        ("dkim", markdown::<RawDkim>("dkim")),
         ("accounting", markdown::<RawAccounting>("accounting")),
         ("control", markdown::<sluice_control::RawConfig>("control")),
         ("admin", markdown::<AdminConfig>("admin")),

@@ -30,6 +30,7 @@ fn every_key_is_documented() {
     assert_eq!(undocumented::<RawSpool>(), [""; 0]);
     assert_eq!(undocumented::<sluice_ingress::RawConfig>(), [""; 0]);
     assert_eq!(undocumented::<sluice_delivery::RawConfig>(), [""; 0]);
+    assert_eq!(undocumented::<RawDkim>(), [""; 0]);
     assert_eq!(undocumented::<RawAccounting>(), [""; 0]);
     assert_eq!(undocumented::<sluice_control::RawConfig>(), [""; 0]);
     assert_eq!(undocumented::<AdminConfig>(), [""; 0]);

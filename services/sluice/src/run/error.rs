@@ -162,6 +162,9 @@ fn of_registry(error: &RegistryError) -> ExitCode {
         | RegistryError::NotFound(_)
         | RegistryError::Changed { .. }
         | RegistryError::Full
+        | RegistryError::TooManyKeys
+        | RegistryError::FromFile(_)
+        | RegistryError::Signs(_)
         | RegistryError::Hash => ExitCode::Software,
     }
 }

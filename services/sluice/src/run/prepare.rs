@@ -17,6 +17,7 @@ use sluice_wire::tls::ServerTls;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
+use tracing::warn;
 
 use super::ground::DataFolder;
 use super::{Options, RunError, accounting};
@@ -64,6 +65,7 @@ pub(super) async fn prepare(options: &Options, stop: &watch::Receiver<bool>) -> 
     let logs = start_logs(&config.log).map_err(RunError::Logs)?;
     let control = bind_control(&config.control_socket).await?;
     let registry = Arc::new(open_registry(&config.data_dir.join("control"), &clock).await?);
+    take_keys(&registry, config.dkim_keys.clone()).await;
     let spool = open_spool(&config, options.salvage, &clock).await?;
     let accounting = accounting::open(&config, &clock).await?;
     let accounts = setup.complete(&registry).await?;
@@ -130,6 +132,13 @@ async fn open_registry(folder: &Path, clock: &Arc<dyn Clock>) -> Result<Registry
     let opened = spawn_blocking(move || FjallLog::open(&path)).await;
     let log = opened.map_err(|e| RunError::Ended(e.to_string()))?.map_err(|e| failed(e.into()))?;
     Registry::open(log, VerifyConfig::default(), Arc::clone(clock)).await.map_err(failed)
+}
+
+/// Lets the keys of files sign.
+pub(super) async fn take_keys(registry: &Registry, keys: Vec<sluice_sign::Entry>) {
+    for name in registry.set_file_keys(keys).await {
+        warn!(%name, "the DKIM key of this name in the data folder does not sign: one from a file does instead");
+    }
 }
 
 async fn open_spool(config: &Config, salvage: bool, clock: &Arc<dyn Clock>) -> Result<Disk, RunError> {

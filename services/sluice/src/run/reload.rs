@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use sluice_daemon::LogGuard;
 use sluice_mail::Clock;
+use sluice_registry::Registry;
 use sluice_wire::tls::ServerTls;
 use tokio::sync::watch;
 use tracing::{error, info};
 
+use super::prepare::take_keys;
 use super::routes::SwapRoutes;
 use crate::config::Sources;
 
-/// What is exchanged: routes, log level, certificate.
+/// What is exchanged: routes, log level, certificate, DKIM keys from files.
 pub(super) struct Reload {
     pub(super) sources: Sources,
     pub(super) clock: Arc<dyn Clock>,
@@ -21,6 +23,7 @@ pub(super) struct Reload {
     /// Where mail is taken, which the DNS must not lead to.
     pub(super) own_listeners: Vec<SocketAddr>,
     pub(super) tls: Arc<ServerTls>,
+    pub(super) registry: Arc<Registry>,
     pub(super) logs: Arc<LogGuard>,
 }
 
@@ -29,9 +32,11 @@ impl Reload {
     pub(super) async fn run(self, mut asked: watch::Receiver<u64>) {
         while asked.changed().await.is_ok() {
             match self.once() {
-                Ok(()) => {
+                Ok(keys) => {
+                    take_keys(&self.registry, keys).await;
                     info!(
-                        "routes, log level and certificate files were read again; other keys hold from the next start"
+                        "routes, DKIM keys from files, log level and certificate files were read again; other keys \
+                         hold from the next start"
                     )
                 }
                 Err(why) => error!(%why, "nothing was reloaded; what was in use stays in use"),
@@ -39,8 +44,8 @@ impl Reload {
         }
     }
 
-    /// Everything or nothing.
-    fn once(&self) -> Result<(), String> {
+    /// Everything or nothing; the keys are left to the caller.
+    fn once(&self) -> Result<Vec<sluice_sign::Entry>, String> {
         let config = self.sources.load().map_err(|e| e.to_string())?;
         let routes = config.delivery.routes(&self.clock, self.own_listeners.clone()).map_err(|e| e.to_string())?;
         // Other files than those in use hold from the next start, which must not fail for them.
@@ -50,6 +55,6 @@ impl Reload {
         if let Some(current) = &self.routes {
             current.set(routes);
         }
-        Ok(())
+        Ok(config.dkim_keys)
     }
 }

@@ -147,7 +147,15 @@ fn start(
     work.spawn(common.ingress(submissions, work_stops));
 
     let Common { clock, spool, tls, health, registry, .. } = common;
-    let reload = Reload { sources: options.sources, clock, routes: swap, own_listeners, tls, logs: Arc::clone(&logs) };
+    let reload = Reload {
+        sources: options.sources,
+        clock,
+        routes: swap,
+        own_listeners,
+        tls,
+        registry: Arc::clone(&registry),
+        logs: Arc::clone(&logs),
+    };
     tokio::spawn(reload.run(signals.reload.clone()));
     tokio::spawn(watch_stores(spool.clone(), registry, health.clone(), stop_rest.subscribe()));
     Ok(Running { work, stop_work, readers, stop_readers, rest, stop_rest, health, spool, _logs: logs, _folder: folder })
@@ -169,6 +177,7 @@ impl Common {
         let parts = sluice_control::Parts {
             registry: Arc::clone(&self.registry),
             queues: Arc::new(RetryView { spool: self.spool.clone(), revival: Arc::clone(&self.revival) }),
+            clock: Arc::clone(&self.clock),
             metrics: self.metrics.clone(),
         };
         async move { Ok(sluice_control::serve(bound, parts, stop).await?) }

@@ -3,8 +3,8 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use super::dropped;
-use crate::returns::case::{Case, Expect, Peer, Sender};
+use super::{dropped, returned};
+use crate::returns::case::{Account, Case, Expect, Letter, Peer, Sender};
 use crate::returns::world::World;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -14,7 +14,21 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("reports of reports", name, Peer::Aiosmtpd(behaviour, String::new()), expect)
     };
     let no = || dropped(&["550 5.1.1 no such user"]);
+    let told = |name, expect: Expect| {
+        Case::new("what the sender gets", name, Peer::Aiosmtpd(behaviour.clone(), String::new()), expect)
+    };
+    let back = || returned("5.1.1", &["550 5.1.1 no such user"]);
     vec![
+        told("headers", back()).letter(Letter::Large(200_000)),
+        told("whole-message", back()).by(Account::Full).letter(Letter::Large(200_000)),
+        told("whole-8-bit-message", back()).by(Account::Full).letter(Letter::EightBit),
+        told("utf8-sender", back()).from(Sender::Utf8),
+        told("utf8-all", back())
+            .from(Sender::Utf8)
+            .by(Account::Full)
+            .letter(Letter::Utf8)
+            .to(&[("jos\u{e9}", back())], 1),
+        told("no-reports", no()).by(Account::Off),
         case("null-sender", behaviour.clone(), no()).from(Sender::Null),
         case("null-sender-expires", later, dropped(&["450 4.2.1 never"])).from(Sender::Null),
         case("deaf-sender", behaviour.clone(), no()).from(Sender::Deaf),

@@ -67,6 +67,12 @@ pub(crate) struct SetArgs {
     /// Whether the Received field names the client's address
     #[arg(long, value_name = "yes|no", value_parser = BoolishValueParser::new())]
     show_client_address: Option<bool>,
+    /// Whether mail is refused whose From domain no DKIM key fits
+    #[arg(long, value_name = "yes|no", value_parser = BoolishValueParser::new())]
+    require_dkim: Option<bool>,
+    /// Whether mail that comes with a DKIM-Signature is left at that, instead of being signed in addition
+    #[arg(long, value_name = "yes|no", value_parser = BoolishValueParser::new())]
+    leave_signed: Option<bool>,
     #[command(flatten)]
     returns: ReturnArgs,
 }
@@ -155,7 +161,7 @@ impl SetArgs {
             + self.lanes.len()
             + self.pools.len();
         let numbers = [self.messages_per_minute, self.recipients_per_minute, self.max_sessions];
-        let switches = [self.allow_long_lines, self.show_client_address];
+        let switches = [self.allow_long_lines, self.show_client_address, self.require_dkim, self.leave_signed];
         lists == 0
             && !self.no_pools
             && numbers.iter().all(Option::is_none)
@@ -185,6 +191,8 @@ impl SetArgs {
             max_sessions: self.max_sessions.unwrap_or_default(),
             allow_long_lines: self.allow_long_lines.unwrap_or_default(),
             show_client_address: self.show_client_address.unwrap_or_default(),
+            require_dkim: self.require_dkim.unwrap_or_default(),
+            leave_signed: self.leave_signed.unwrap_or_default(),
             ..api::Account::default()
         };
         let given = [
@@ -195,6 +203,8 @@ impl SetArgs {
             (self.max_sessions.is_some(), "max_sessions"),
             (self.allow_long_lines.is_some(), "allow_long_lines"),
             (self.show_client_address.is_some(), "show_client_address"),
+            (self.require_dkim.is_some(), "require_dkim"),
+            (self.leave_signed.is_some(), "leave_signed"),
         ];
         let mut paths = self.returns.put(&mut account);
         paths.extend(given.into_iter().filter_map(|(is_given, path)| is_given.then_some(path)));

@@ -67,6 +67,8 @@ pub(super) fn write_block(account: &api::Account, out: &mut dyn Write) -> io::Re
         ("sessions", limit(account.max_sessions, " at the same time", "no limit of its own")),
         ("long lines", (if account.allow_long_lines { "pass unchanged" } else { "refused" }).to_owned()),
         ("client address", (if account.show_client_address { "in Received" } else { "not shown" }).to_owned()),
+        ("without key", (if account.require_dkim { "refused (require-dkim)" } else { "passes unsigned" }).to_owned()),
+        ("signed already", (if account.leave_signed { "left at that" } else { "signed in addition" }).to_owned()),
         ("dsn", reports(&account.dsn)),
         ("max dsns", limit(account.max_dsns_per_hour, " an hour", "no limit of its own")),
         ("retry after", or(times, "as configured for delivery")),
@@ -111,6 +113,8 @@ pub(super) fn to_json(account: &api::Account) -> Value {
         "max_sessions": account.max_sessions,
         "allow_long_lines": account.allow_long_lines,
         "show_client_address": account.show_client_address,
+        "require_dkim": account.require_dkim,
+        "leave_signed": account.leave_signed,
         "dsn": account.dsn,
         "max_dsns_per_hour": account.max_dsns_per_hour,
         "retry_after_ms": account.retry_after_ms,
@@ -172,6 +176,8 @@ shop
   sessions        no limit of its own
   long lines      refused
   client address  not shown
+  without key     passes unsigned
+  signed already  signed in addition
   dsn             full: senders get a report with the whole message that cannot be delivered
   max dsns        10 an hour
   retry after     5m, 1h30m
