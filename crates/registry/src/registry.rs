@@ -13,8 +13,8 @@ use crate::account::check_account_id;
 use crate::verify::{Checked, Verifier};
 use crate::view::account_key;
 use crate::{
-    Account, AccountRules, AuthOutcome, ControlLog, Credential, DKIM_KEYS_MAX, DkimName, Grant, LogError, PasswordError, PasswordHash,
-    RecordError, VerifyConfig, View, Violation, record,
+    Account, AccountRules, AuthOutcome, ControlLog, Credential, DKIM_KEYS_MAX, DkimName, Grant, LogError,
+    PasswordError, PasswordHash, RecordError, VerifyConfig, View, Violation, record,
 };
 
 /// Most accounts, so that the view stays within memory.
@@ -77,7 +77,7 @@ pub enum RegistryError {
     #[error("key {0} comes from a file that the configuration names: change it there")]
     FromFile(DkimName),
     /// The key signs, and is to be deleted.
-    #[error("key {0} still signs: retire it first, or delete it by force")]
+    #[error("key {0} still signs: retire it first (`sluice dkim retire`), or delete it with force (`--force`)")]
     Signs(DkimName),
     /// A stored record cannot be read.
     #[error("the record {key} cannot be read: {error}")]

@@ -15,8 +15,8 @@ mod telemetry;
 
 use std::sync::Arc;
 
-use sluice_proto::control::accounts_server::AccountsServer;
 use sluice_mail::Clock;
+use sluice_proto::control::accounts_server::AccountsServer;
 use sluice_proto::control::dkim_keys_server::DkimKeysServer;
 use sluice_proto::control::queues_server::QueuesServer;
 use sluice_registry::Registry;

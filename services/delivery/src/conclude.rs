@@ -8,12 +8,13 @@ use bytes::Bytes;
 use sluice_mail::{AttemptInfo, Envelope, Failure, Rate, Reply};
 use sluice_queue::{Directives, RetrySchedule, Scope};
 use sluice_registry::{Account, Dsn};
+use sluice_sign::Key;
 use sluice_spool::{Decision, Ticket, Work, WorkId};
 
 use crate::bounce::{self, Due, Silence};
 use crate::desk::Task;
 use crate::job::Where;
-use crate::outcome::{self, Conclusion};
+use crate::outcome::{self, Conclusion, Written};
 use crate::shared::Shared;
 use crate::telemetry::Story;
 
@@ -92,15 +93,39 @@ impl Shared {
             self.config.policy.bounce_after(&scope(own, None, directives.as_ref()))
         };
         let write = |due| bounce::written(&conclusion, due, &self.hostname, original, lifetime);
-        let reports = dues.iter().filter_map(write).collect();
+        let reports = dues.iter().filter_map(write).map(|report| self.signed(report)).collect();
         conclusion.decision(reports)
     }
 
     fn settle(&self, id: WorkId, body: Option<Bytes>, conclusion: Conclusion, dues: Vec<Due>) -> Ticket {
         match body {
             _ if dues.is_empty() => self.source.settle(id, conclusion.decision(Vec::new())),
-            Some(body) => self.source.settle(id, self.decide(conclusion, &dues, Ok(&body))),
-            None => self.desk.put(Task::new(id, conclusion, dues)),
+            Some(body) if self.host_keys().is_empty() => {
+                self.source.settle(id, self.decide(conclusion, &dues, Ok(&body)))
+            }
+            body => self.desk.put(Task::new(id, body, conclusion, dues)),
+        }
+    }
+
+    /// The keys of the host's own name, which sign its reports.
+    fn host_keys(&self) -> Vec<Arc<Key>> {
+        let Some(domain) = &self.domain else { return Vec::new() };
+        // No account owns the host's mail: a key of everybody's is meant.
+        self.registry.keys().pick("", domain, self.clock.wall()).into_iter().cloned().collect()
+    }
+
+    /// The report with the host's signatures. One that cannot be signed goes without.
+    fn signed(&self, report: Written) -> Written {
+        let keys = self.host_keys();
+        if keys.is_empty() {
+            return report;
+        }
+        match sluice_sign::sign(&report.body, keys.iter().map(AsRef::as_ref)) {
+            Ok(fields) => report.with_fields(fields),
+            Err(error) => {
+                self.telemetry.report_unsigned(&report.envelope, &error);
+                report
+            }
         }
     }
 

@@ -1,7 +1,9 @@
-//! Where reports are written whose original has to be read from disk first, so that nobody else waits for that.
+//! Where reports are written whose original has to be read from disk first, or that are to be signed, so that nobody
+//! else waits for that.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use sluice_spool::{BodyError, SettleError, Ticket, WorkId};
@@ -23,6 +25,8 @@ const UNREADABLE: &str = "The message could not be read back from the disk of th
 #[derive(Debug)]
 pub(crate) struct Task {
     work: WorkId,
+    /// The original, when it is at hand.
+    body: Option<Bytes>,
     conclusion: Conclusion,
     dues: Vec<Due>,
     done: oneshot::Sender<Result<(), SettleError>>,
@@ -30,9 +34,9 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    pub(crate) fn new(work: WorkId, conclusion: Conclusion, dues: Vec<Due>) -> Self {
+    pub(crate) fn new(work: WorkId, body: Option<Bytes>, conclusion: Conclusion, dues: Vec<Due>) -> Self {
         let (done, ticket) = oneshot::channel();
-        Self { work, conclusion, dues, done, ticket: Some(ticket) }
+        Self { work, body, conclusion, dues, done, ticket: Some(ticket) }
     }
 }
 
@@ -85,17 +89,22 @@ pub(crate) async fn run(shared: Arc<Shared>, mut tasks: mpsc::UnboundedReceiver<
 }
 
 async fn write(shared: &Arc<Shared>, task: Task) {
-    let Task { work, conclusion, dues, done, .. } = task;
+    let Task { work, body, conclusion, dues, done, .. } = task;
     let size = u64::from(conclusion.envelope().size);
     let permits = u32::try_from(size.div_ceil(PERMIT)).unwrap_or(u32::MAX).clamp(1, shared.desk.permits);
     // Held until the report is durable, as it may hold the whole original. Never closed.
     let _room = shared.desk.room.acquire_many(permits).await.ok();
-    let original = shared.source.body(work).await;
+    let original = match body {
+        Some(body) => Ok(body),
+        None => shared.source.body(work).await,
+    };
     if let Err(error @ BodyError::Unreadable(_)) = &original {
         shared.telemetry.body_unreadable(conclusion.envelope(), error);
     }
-    let decision = shared.decide(conclusion, &dues, original.as_deref().map_err(|_| UNREADABLE));
-    drop(original);
+    let decider = Arc::clone(shared);
+    let decide = move || decider.decide(conclusion, &dues, original.as_deref().map_err(|_| UNREADABLE));
+    // Signing takes its time. After a panic the work stays outstanding.
+    let Ok(decision) = tokio::task::spawn_blocking(decide).await else { return };
     let result = shared.source.settle(work, decision).await;
     if let Err(result) = done.send(result) {
         shared.settled(result);

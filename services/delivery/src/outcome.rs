@@ -149,6 +149,17 @@ pub(crate) struct Written {
     pub(crate) body: Bytes,
 }
 
+impl Written {
+    /// With `fields` before the rest of its header section.
+    pub(crate) fn with_fields(mut self, mut fields: Vec<u8>) -> Self {
+        fields.extend_from_slice(&self.body);
+        self.body = fields.into();
+        self.envelope.size = u32::try_from(self.body.len()).unwrap_or(u32::MAX);
+        self.envelope.body_crc = crc32c::crc32c(&self.body);
+        self
+    }
+}
+
 impl Conclusion {
     /// What follows when the results of an attempt are noted: the end when all are decided, or when there is no time
     /// left to wait; else a wait of `retry_in`, or of what time is left, so that the sender learns of the end then.

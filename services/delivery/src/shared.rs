@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use sluice_limits::Rates;
-use sluice_mail::Clock;
+use sluice_mail::{Clock, Domain};
 use sluice_queue::{Action, ConnId, Dispatcher, Diverted};
 use sluice_registry::Registry;
 use sluice_route::Routes;
@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: Config,
     pub(crate) hostname: Arc<str>,
+    /// The hostname, when it is a domain: whose keys sign reports.
+    pub(crate) domain: Option<Domain>,
     pub(crate) telemetry: Telemetry,
     pub(crate) connector: Connector,
     pub(crate) plain_hosts: PlainHosts,
@@ -108,6 +110,7 @@ impl Shared {
             desk,
             report_rates: Rates::new(REPORTING_ACCOUNTS_MAX),
             clock: parts.clock,
+            domain: Domain::parse(&parts.hostname).ok(),
             hostname: parts.hostname,
             telemetry,
             connector,

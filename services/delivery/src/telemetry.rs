@@ -252,6 +252,11 @@ impl Telemetry {
         tracing::error!(target: "sluice_delivery", %error, "a delivery could not be recorded");
     }
 
+    /// A report goes without a signature.
+    pub(crate) fn report_unsigned(&self, report: &Envelope, error: &dyn fmt::Display) {
+        tracing::error!(target: "sluice_delivery", queue_id = %report.queue_id, %error, "a report could not be signed");
+    }
+
     /// A body could not be read.
     pub(crate) fn body_unreadable(&self, envelope: &Envelope, error: &dyn fmt::Display) {
         tracing::error!(target: "sluice_delivery", queue_id = %envelope.queue_id, %error, "a message cannot be read");

@@ -66,6 +66,10 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         }
         Command::ConfigReference => out(write!(io::stdout(), "{}", config::reference())),
         Command::Account(command) => ask(Question::Account(command), cli.source.socket, &sources),
+        Command::Dkim(command) => {
+            let servers = sources.load()?.name_servers;
+            ask(Question::Dkim(command, servers), cli.source.socket, &sources)
+        }
         Command::Queue(args) => ask(Question::Queue(args), cli.source.socket, &sources),
         Command::Version(args) => out(cli::version(args.json, &mut io::stdout())),
     }

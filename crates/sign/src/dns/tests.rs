@@ -37,7 +37,7 @@ fn what_differs_is_named() {
         (format!("v=DKIM1; p={}", &p[..200]), "from character 200 on it is \"its end\""),
         ("hello".to_owned(), "\"hello\" is not tag=value"),
     ] {
-        let found: Vec<_> = compare(&key, &[record.clone()]).iter().map(ToString::to_string).collect();
+        let found: Vec<_> = compare(&key, std::slice::from_ref(&record)).iter().map(ToString::to_string).collect();
         assert!(found.len() == 1 && found[0].contains(expect), "{record}: {found:?}");
     }
     assert_eq!(compare(&key, &[]), [Difference::Missing]);

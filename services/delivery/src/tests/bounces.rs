@@ -4,13 +4,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::harness::Bench;
+use super::harness::{Bench, HOSTNAME};
 use super::peer::{Mail, Peer, Script, on, say};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use sluice_mail::{Cause, EnhancedCode, Envelope, Event, Failure, FateKind, Host, Lane, Shard, Stage, Tried};
+use sluice_mail::{Cause, Domain, EnhancedCode, Envelope, Event, Failure, FateKind, Host, Lane, Shard, Stage, Tried};
 use sluice_registry::{AccountRules, Dsn};
 use sluice_route::{FixedRoute, FixedRoutes, RelayHost, Resolved, Routes};
+use sluice_sign::{Algorithm, Entry, Key, Owner, Validity};
 use sluice_spool::memory::Memory;
 use sluice_spool::{BodyError, Decision, SettleError, ShardEvent, ShardSource, State, Ticket, Window, WorkId};
 
@@ -73,6 +74,21 @@ async fn who_is_refused_comes_back_to_the_sender() {
     assert_eq!((report.kind, report.about.report_on), (FateKind::Delivered, Some(id)));
     assert_eq!(report.about.mail_from, None);
     assert_eq!(town.bench.counted("sluice_delivery_bounces_total", &[("class", "bad-mailbox")]), 2);
+}
+
+#[tokio::test]
+async fn reports_are_signed_by_the_hosts_own_key() {
+    let town = town().await;
+    let domain = Domain::parse(HOSTNAME).unwrap();
+    let new = Key::generate(domain, "host".parse().unwrap(), Algorithm::Ed25519, 0).unwrap();
+    let entry = Entry { key: Arc::new(new.key), owner: Owner::Everybody, validity: Validity::default() };
+    town.bench.registry.set_file_keys(vec![entry]).await;
+    let id = town.bench.send("example.net", &["no"], BODY).await;
+    let mail = town.reports(1).await.remove(0);
+    let d = format!("s=host; d={HOSTNAME};");
+    assert!(mail.body.starts_with("DKIM-Signature: ") && mail.body.contains(&d), "{}", mail.body);
+    assert!(mail.body.contains("no@example.net"));
+    assert!(town.bench.fate(id).await.report.is_some());
 }
 
 #[tokio::test]

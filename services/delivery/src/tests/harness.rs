@@ -19,6 +19,9 @@ use tokio::task::JoinHandle;
 
 use crate::{Config, DeliveryError, Parts, RawConfig, Revival, run};
 
+/// What the delivery calls itself.
+pub(crate) const HOSTNAME: &str = "sluice.example";
+
 pub(crate) struct Bench {
     pub(crate) spool: Arc<Memory>,
     pub(crate) revival: Arc<Revival>,
@@ -70,7 +73,7 @@ impl Bench {
             routes,
             registry: registry.clone(),
             clock: clock.clone(),
-            hostname: "sluice.example".into(),
+            hostname: HOSTNAME.into(),
             metrics: metrics.clone(),
             revival: revival.clone(),
         };

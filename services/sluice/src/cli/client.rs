@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use sluice_proto::control::accounts_client::AccountsClient;
+use sluice_proto::control::dkim_keys_client::DkimKeysClient;
 use sluice_proto::control::queues_client::QueuesClient;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
@@ -14,7 +15,7 @@ use tonic::{Response, Status};
 
 use super::CliError;
 
-/// Longest wait for an answer; hashing a password behind others takes the longest.
+/// Longest wait for an answer; making a key behind others takes the longest.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Largest answer in octets: a page of [`PAGE`] envelopes with 100 recipients and their replies each.
 const ANSWER_MAX: usize = 64 << 20;
@@ -24,6 +25,11 @@ pub(super) const PAGE: usize = 500;
 /// To the server's accounts.
 pub(super) async fn accounts(socket: &Path) -> Result<AccountsClient<Channel>, CliError> {
     Ok(AccountsClient::new(connect(socket).await?).max_decoding_message_size(ANSWER_MAX))
+}
+
+/// To the server's DKIM keys.
+pub(super) async fn dkim_keys(socket: &Path) -> Result<DkimKeysClient<Channel>, CliError> {
+    Ok(DkimKeysClient::new(connect(socket).await?).max_decoding_message_size(ANSWER_MAX))
 }
 
 /// To the server's queue.

@@ -38,6 +38,31 @@ pub(crate) enum CliError {
         /// The domain or address.
         what: String,
     },
+    /// There is no DKIM key that signs or is going to.
+    #[error("there is no key{0} that signs: make one with `sluice dkim generate DOMAIN`")]
+    NoKey(String),
+    /// Records in the DNS are not as they should be.
+    #[error("{wrong} of {all} keys cannot be verified by receivers")]
+    KeysDoNotVerify {
+        /// Those.
+        wrong: usize,
+        /// All that matter.
+        all: usize,
+    },
+    /// A file cannot be read.
+    #[error("{} cannot be read: {source}", path.display())]
+    KeyFile {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file has no key in it.
+    #[error("{} is empty: expected a private key in PEM form", .0.display())]
+    EmptyKeyFile(PathBuf),
+    /// The resolver cannot be set up.
+    #[error("{0}: check /etc/resolv.conf, or set delivery.name_servers")]
+    Resolver(#[from] sluice_route::ResolverError),
     /// What stands on standard input is no password.
     #[error("--password-stdin: {0}")]
     Password(&'static str),
@@ -56,9 +81,15 @@ impl CliError {
             Self::Unreachable { source, .. } => ExitCode::of_io(source, ExitCode::Unavailable),
             Self::Broken(_) => ExitCode::Unavailable,
             Self::Refused(status) => of_status(status.code()),
-            Self::UnknownMail(_) | Self::NothingWaits(_) | Self::NotASender { .. } | Self::Password(_) => {
-                ExitCode::Data
-            }
+            Self::UnknownMail(_)
+            | Self::NothingWaits(_)
+            | Self::NotASender { .. }
+            | Self::NoKey(_)
+            | Self::EmptyKeyFile(_)
+            | Self::Password(_) => ExitCode::Data,
+            Self::KeysDoNotVerify { .. } => ExitCode::No,
+            Self::KeyFile { source, .. } => ExitCode::of_io(source, ExitCode::Data),
+            Self::Resolver(_) => ExitCode::Config,
             Self::Input(_) | Self::Output(_) => ExitCode::Io,
         }
     }

@@ -1,11 +1,12 @@
 //! The command line: what it accepts, and the commands that ask a running server.
 //!
-//! `run` and `check-config` are `main`'s; [`ask`] does `account` and `queue` over the control socket; [`version()`]
+//! `run` and `check-config` are `main`'s; [`ask`] does `account`, `dkim` and `queue` over the control socket; [`version()`]
 //! needs neither. Everything writes to what it is given, so that tests read what people read.
 
 mod account;
 mod check;
 mod client;
+mod dkim;
 mod envelope;
 mod error;
 mod format;
@@ -15,6 +16,7 @@ mod version;
 
 use std::ffi::OsString;
 use std::io::{BufRead, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -72,6 +74,9 @@ pub(crate) enum Command {
     /// Who may send
     #[command(subcommand)]
     Account(account::Command),
+    /// What signs mail: keys and their records in the DNS
+    #[command(subcommand)]
+    Dkim(dkim::Command),
     /// Mail that waits: counts by domain, single messages, and why they wait
     Queue(queue::QueueArgs),
     /// Which Sluice this is
@@ -170,6 +175,8 @@ fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
 pub(crate) enum Question {
     /// `sluice account …`
     Account(account::Command),
+    /// `sluice dkim …`, and the name servers to ask; the system's when empty.
+    Dkim(dkim::Command, Vec<SocketAddr>),
     /// `sluice queue …`
     Queue(queue::QueueArgs),
 }
@@ -178,6 +185,7 @@ pub(crate) enum Question {
 pub(crate) async fn ask(question: Question, socket: &Path, terminal: &mut Terminal<'_>) -> Result<(), CliError> {
     let done = match question {
         Question::Account(command) => account::run(command, socket, terminal).await,
+        Question::Dkim(command, servers) => dkim::run(command, &servers, socket, terminal).await,
         Question::Queue(args) => queue::run(args, socket, terminal).await,
     };
     match done.and_then(|()| Ok(terminal.stdout.flush()?)) {

@@ -137,6 +137,7 @@ impl Server {
         let words: Vec<_> = line.split(' ').collect();
         let question = match cli(&words).unwrap().command {
             Command::Account(command) => Question::Account(command),
+            Command::Dkim(command) => Question::Dkim(command, vec!["127.0.0.1:9".parse().unwrap()]),
             Command::Queue(args) => Question::Queue(args),
             Command::Run(_) | Command::CheckConfig | Command::ConfigReference | Command::Version(_) => {
                 panic!("not for a server: {line}")

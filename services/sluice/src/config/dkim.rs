@@ -104,7 +104,8 @@ impl RawDkimKey {
 }
 
 fn moment(key: &'static str, text: Option<&str>) -> Result<Option<UnixMs>, KeyError> {
-    let read = |text| moment::read(text).ok_or_else(|| KeyError::new(key, "expected a time such as 2026-12-01T00:00:00Z"));
+    let read =
+        |text| moment::read(text).ok_or_else(|| KeyError::new(key, "expected a time such as 2026-12-01T00:00:00Z"));
     text.map(read).transpose()
 }
 
