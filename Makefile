@@ -7,7 +7,7 @@ export CARGO_TERM_COLOR ?= auto
 
 ARGS ?=
 
-.PHONY: help run test bench prove-crash prove-return setup fmt clippy doc unit
+.PHONY: help run test bench prove-crash prove-dkim prove-return setup fmt clippy doc unit
 
 help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -42,6 +42,11 @@ prove-crash: ## Kills Sluice under load, at random and at each step of a bounce,
 	@deploy/dev/setup.sh --run
 	cargo build --locked --release --package sluice --package sluice-tests
 	@"$$(deploy/dev/target-dir.sh)/release/prove-crash" $(ARGS)
+
+prove-dkim: ## Has dkimpy verify what Sluice signs, with keys from real zones, whatever happens to it on the way
+	@deploy/dev/setup.sh --test
+	cargo build --locked --release --package sluice --package sluice-tests
+	@"$$(deploy/dev/target-dir.sh)/release/prove-dkim" $(ARGS)
 
 prove-return: ## Sends mail into every trouble, with real peers, and checks what became of it; ARGS=--help tells more
 	@deploy/dev/setup.sh --test

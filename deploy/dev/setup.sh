@@ -31,6 +31,10 @@ case $mode in
             "knot /usr/sbin/knotd"
             "unbound /usr/sbin/unbound"
             "python3-aiosmtpd /usr/lib/python3/dist-packages/aiosmtpd/smtp.py"
+            "python3-dkim /usr/lib/python3/dist-packages/dkim/__init__.py"
+            "python3-nacl /usr/lib/python3/dist-packages/nacl/signing.py"
+            "python3-dnspython /usr/lib/python3/dist-packages/dns/resolver.py"
+            "openssl openssl"
             "sasl2-bin /usr/sbin/saslpasswd2"
             "libsasl2-modules /usr/lib/*/sasl2/libplain.so"
         )

@@ -7,6 +7,7 @@
 pub mod aiosmtpd;
 pub mod certificate;
 pub mod crash;
+pub mod dkim;
 pub mod dns;
 pub mod generator;
 pub mod http;

@@ -1,5 +1,7 @@
 //! Which header fields a signature covers.
 
+use sluice_mail::header::{Field, Headers};
+
 /// Signed wherever they occur. What a reader sees or answers to, what a mail program acts on, and what tells the
 /// message apart. Not: fields that hosts on the way add or change (Received, Return-Path, Authentication-Results,
 /// Delivered-To, ARC), nor Bcc.
@@ -37,14 +39,34 @@ pub(crate) const SIGNED: [&str; 25] = [
 /// might show it instead of the signed one (RFC 6376 8.15).
 pub(crate) const OVERSIGNED: [&str; 6] = ["From", "To", "Cc", "Subject", "Date", "Reply-To"];
 
-/// Those of [`SIGNED`] that the header section `names` has, each once; then those of [`OVERSIGNED`], once more.
-pub(crate) fn to_sign<'a>(names: impl Iterator<Item = &'a [u8]>) -> Vec<&'static str> {
-    let mut found = [false; SIGNED.len()];
-    for name in names {
-        if let Some(at) = SIGNED.iter().position(|signed| signed.as_bytes().eq_ignore_ascii_case(name)) {
-            found[at] = true;
+/// Fields beyond the first of their name that are covered at most, so that a signature has a bound. No message needs
+/// any: RFC 5322 allows each of [`SIGNED`] once.
+const REPEATS_MAX: usize = 16;
+
+/// What a signature covers of a header section.
+pub(crate) struct Covered<'a> {
+    /// The names for its `h=`: each as often as it occurs, those of [`OVERSIGNED`] once more.
+    pub(crate) names: Vec<&'static str>,
+    /// The fields in the order of the names; of those with one name the last comes first (RFC 6376 5.4.2).
+    pub(crate) fields: Vec<Field<'a>>,
+}
+
+/// What is covered of `headers`. Of a field that is repeated more than [`REPEATS_MAX`] allows, the last ones are.
+pub(crate) fn covered<'a>(headers: &Headers<'a>) -> Covered<'a> {
+    let mut found: [Vec<Field<'a>>; SIGNED.len()] = Default::default();
+    for field in headers {
+        if let Some(at) = SIGNED.iter().position(|name| field.is(name)) {
+            found[at].push(field);
         }
     }
-    let present = SIGNED.into_iter().zip(found).filter(|(_, found)| *found).map(|(name, _)| name);
-    present.chain(OVERSIGNED).collect()
+    let mut repeats = REPEATS_MAX;
+    let mut covered = Covered { names: Vec::with_capacity(24), fields: Vec::with_capacity(16) };
+    for (name, found) in SIGNED.into_iter().zip(found) {
+        let once_more = usize::from(OVERSIGNED.contains(&name));
+        let named = found.len().min(repeats + 1);
+        repeats -= named.saturating_sub(1);
+        covered.names.extend(std::iter::repeat_n(name, named + once_more));
+        covered.fields.extend(found.into_iter().rev().take(named + once_more));
+    }
+    covered
 }

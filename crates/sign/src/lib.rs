@@ -8,6 +8,7 @@
 //! The arithmetic is `mail-auth`'s. Nothing here waits or does I/O: signing takes the time that it takes, so callers
 //! put it on threads of their own.
 
+mod canonical;
 pub mod dns;
 mod fields;
 mod key;

@@ -1,10 +1,12 @@
 //! Making signatures.
 
-use mail_auth::common::crypto::{HashOutput, SigningKey};
-use mail_auth::common::headers::{HeaderWriter as _, Writable};
-use mail_auth::dkim::{Canonicalization, DkimSigner};
+use mail_auth::common::crypto::SigningKey;
+use mail_auth::common::headers::HeaderWriter as _;
+use mail_auth::dkim::{Canonicalization, Signature};
+use sluice_mail::UnixMs;
 use sluice_mail::header::Headers;
 
+use crate::canonical::{self, Body};
 use crate::fields;
 use crate::key::{Key, Private};
 
@@ -17,54 +19,62 @@ pub const MAX_FIELD: usize = 2048;
 pub struct SignError(String);
 
 /// The DKIM-Signature fields of `message` by each of `keys`, in their order, each ended by CRLF: to be put before the
-/// message. Relaxed canonicalization of header and body, no `l=`. The message must not change any more, but fields
-/// may be added before it.
-pub fn sign<'k>(message: &[u8], keys: impl IntoIterator<Item = &'k Key>) -> Result<Vec<u8>, SignError> {
-    let names = fields::to_sign(Headers::scan(message).iter().map(|field| field.name().as_bytes()));
+/// message. They say that it was signed `at` that time. Relaxed canonicalization of header and body, no `l=`. The
+/// message must not change any more, but fields may be added before it.
+pub fn sign<'k>(message: &[u8], keys: impl IntoIterator<Item = &'k Key>, at: UnixMs) -> Result<Vec<u8>, SignError> {
+    let headers = Headers::scan(message);
+    let covered = fields::covered(&headers);
+    let mut canonical = Vec::with_capacity(2048);
+    for field in &covered.fields {
+        canonical::write_field(field, &mut canonical);
+    }
+    let signature = Signature {
+        v: 1,
+        h: covered.names.into_iter().map(str::to_owned).collect(),
+        t: at.0 / 1000,
+        ch: Canonicalization::Relaxed,
+        cb: Canonicalization::Relaxed,
+        ..Signature::default()
+    };
+    let mut draft = Draft { canonical, body: &message[headers.len()..], signature };
     let mut out = Vec::with_capacity(1024);
     for key in keys {
         match &key.private {
-            Private::Rsa(private) => one(private, key, &names, message, &mut out)?,
-            Private::Ed25519(private) => one(private, key, &names, message, &mut out)?,
+            Private::Rsa(private) => draft.finish(private, key, &mut out)?,
+            Private::Ed25519(private) => draft.finish(private, key, &mut out)?,
         }
     }
     Ok(out)
 }
 
-fn one<K: SigningKey>(
-    private: &K,
-    key: &Key,
-    names: &[&'static str],
-    message: &[u8],
-    out: &mut Vec<u8>,
-) -> Result<(), SignError> {
-    let signer = DkimSigner::from_key(Borrowed(private))
-        .domain(key.domain().as_str())
-        .selector(key.selector().as_str())
-        .headers(names.iter().copied())
-        .header_canonicalization(Canonicalization::Relaxed)
-        .body_canonicalization(Canonicalization::Relaxed);
-    let signature = signer.sign(message).map_err(|e| SignError(e.to_string()))?;
-    signature.write_header(out);
-    Ok(())
+/// What the signatures of a message have in common.
+struct Draft<'a> {
+    /// The covered fields.
+    canonical: Vec<u8>,
+    body: &'a [u8],
+    signature: Signature,
 }
 
-/// A key that stays where it is.
-struct Borrowed<'k, K>(&'k K);
-
-impl<K: SigningKey> SigningKey for Borrowed<'_, K> {
-    type Hasher = K::Hasher;
-
-    fn sign(&self, input: impl Writable) -> mail_auth::Result<Vec<u8>> {
-        self.0.sign(input)
-    }
-
-    fn hash(&self, data: impl Writable) -> HashOutput {
-        self.0.hash(data)
-    }
-
-    fn algorithm(&self) -> mail_auth::common::crypto::Algorithm {
-        self.0.algorithm()
+impl Draft<'_> {
+    /// Appends the signature of `key`, whose private half is `private`.
+    fn finish<K: SigningKey>(&mut self, private: &K, key: &Key, out: &mut Vec<u8>) -> Result<(), SignError> {
+        let Self { canonical, body, signature } = self;
+        // Every algorithm hashes with SHA-256.
+        if signature.bh.is_empty() {
+            signature.bh = private.hash(Body(body)).as_ref().to_vec();
+        }
+        signature.a = private.algorithm();
+        signature.d = key.domain().as_str().to_owned();
+        signature.s = key.selector().as_str().to_owned();
+        signature.b.clear();
+        let fields = canonical.len();
+        // The signature covers itself, as it is without its `b=`.
+        signature.write(canonical, false);
+        let signed = private.sign(canonical.as_slice());
+        canonical.truncate(fields);
+        signature.b = signed.map_err(|e| SignError(e.to_string()))?;
+        signature.write_header(out);
+        Ok(())
     }
 }
 

@@ -16,6 +16,8 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::*;
 
+mod dkim;
+
 struct Server {
     folder: tempfile::TempDir,
     spool: Arc<Memory>,

@@ -120,7 +120,7 @@ impl Shared {
         if keys.is_empty() {
             return report;
         }
-        match sluice_sign::sign(&report.body, keys.iter().map(AsRef::as_ref)) {
+        match sluice_sign::sign(&report.body, keys.iter().map(AsRef::as_ref), report.envelope.accepted) {
             Ok(fields) => report.with_fields(fields),
             Err(error) => {
                 self.telemetry.report_unsigned(&report.envelope, &error);

@@ -157,20 +157,17 @@ impl Courier {
         if !std::mem::replace(&mut self.has_connected, true) {
             return true;
         }
-        let now = self.shared.clock.now();
-        match self.shared.dispatch(|dispatcher| dispatcher.reconnect(now, self.id)) {
-            Reconnect::Never => false,
-            Reconnect::At(at) if at <= now => true,
-            Reconnect::At(at) => {
-                let leave = tokio::time::sleep_until(at.into());
-                tokio::pin!(leave);
-                loop {
-                    tokio::select! {
-                        () = &mut leave => return true,
-                        // A knock from before, or the call to end.
-                        () = self.door.notified() => if self.shared.is_draining() { return false },
-                    }
-                }
+        loop {
+            let now = self.shared.clock.now();
+            let at = match self.shared.dispatch(|dispatcher| dispatcher.reconnect(now, self.id)) {
+                Reconnect::Now => return true,
+                Reconnect::At(at) => at,
+                Reconnect::Never => return false,
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(at.into()) => {}
+                // A knock from before, or the call to end: it asks again, and is told.
+                () = self.door.notified() => {}
             }
         }
     }

@@ -5,6 +5,8 @@ mod accounts;
 mod clients;
 mod content;
 mod crashes;
+mod dkim;
+mod dkim_keys;
 mod dns;
 mod first_start;
 mod fixture;

@@ -48,6 +48,12 @@ impl Meter {
         Some(at.map_or(now, |at| at.max(now)))
     }
 
+    /// When one may go, with `others` before it.
+    pub(super) fn turn_after(&self, now: Instant, others: u32) -> Instant {
+        let at = self.ready_at(now, 1).unwrap_or(now);
+        self.interval.checked_mul(others).and_then(|wait| at.checked_add(wait)).unwrap_or(at)
+    }
+
     /// One goes at `at`; whether it may is for the caller to ask before.
     pub(super) fn take(&mut self, at: Instant) {
         let due = self.due.map_or(at, |due| due.max(at));

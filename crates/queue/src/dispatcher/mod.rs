@@ -81,8 +81,8 @@ struct Connection {
     state: ConnState,
     /// To end: it was told so, or will be when it asks next, so that another queue gets its place.
     going: bool,
-    /// Was told to connect again later.
-    waits_to_connect: bool,
+    /// Was told to connect again later: the rate that it waits for.
+    waits_to_connect: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +155,7 @@ impl<T> Dispatcher<T> {
     /// The next envelope for a connection; `accepts` says whether it may carry one (whether its host is in the
     /// envelope's own list).
     pub fn next(&mut self, now: Instant, conn: ConnId, accepts: &dyn Fn(&T) -> bool) -> Next<T> {
+        self.wait_no_more(now, conn);
         let Some(at) = self.begin_asking(conn) else {
             return Next::Quit;
         };
@@ -178,7 +179,6 @@ impl<T> Dispatcher<T> {
     fn begin_asking(&mut self, conn: ConnId) -> Option<usize> {
         let connection = self.connections.get_mut(conn.0 as usize)?;
         let (at, was) = (connection.queue, connection.state);
-        connection.waits_to_connect = false;
         match was {
             ConnState::Coming => self.unexpect_one(at),
             ConnState::Busy => {}
@@ -291,21 +291,35 @@ impl<T> Dispatcher<T> {
     }
 
     /// The connection has to connect once more: to a further host, or because its peer has gone. The first time was
-    /// counted when it was opened. What `At` tells is counted too.
+    /// counted when it was opened.
     pub fn reconnect(&mut self, now: Instant, conn: ConnId) -> Reconnect {
         let connects = self.connection(conn).and_then(|c| self.queues.get(c.queue)).map(|queue| queue.terms.connects);
         let Some(connects) = connects.filter(|_| !self.draining) else {
             return Reconnect::Never;
         };
-        let ready = |at: usize| self.gates.get(at).and_then(|gate| gate.meter.ready_at(now, 1));
-        let at = connects.into_iter().flatten().filter_map(ready).max().unwrap_or(now);
-        self.take_tokens(at, connects);
-        if at > now
-            && let Some(connection) = self.connections.get_mut(conn.0 as usize)
-        {
-            connection.waits_to_connect = true;
+        let waited = self.connection(conn).and_then(|connection| connection.waits_to_connect);
+        let turn = |at: usize| {
+            let gate = self.gates.get(at)?;
+            // Whoever has waited here was told its turn.
+            let others = if waited == Some(at) { 0 } else { gate.coming };
+            Some((gate.meter.turn_after(now, others), at))
+        };
+        let last = connects.into_iter().flatten().filter_map(turn).max();
+        match last.filter(|(at, _)| *at > now) {
+            // Nothing is taken beforehand: that would hold up all others that one of the rates is for.
+            Some((at, gate)) => {
+                if waited != Some(gate) {
+                    self.wait_no_more(now, conn);
+                    self.wait_to_connect(conn, gate);
+                }
+                Reconnect::At(at)
+            }
+            None => {
+                self.take_tokens(now, connects);
+                self.wait_no_more(now, conn);
+                Reconnect::Now
+            }
         }
-        Reconnect::At(at)
     }
 
     /// What a connection learned. When the site is dead now, all that waits for it, to be diverted.
@@ -352,6 +366,7 @@ impl<T> Dispatcher<T> {
 
     /// A connection has ended, or was never opened. Its id is free for another.
     pub fn closed(&mut self, now: Instant, conn: ConnId) {
+        self.wait_no_more(now, conn);
         let Some(connection) = self.connection(conn) else { return };
         let at = connection.queue;
         match connection.state {
@@ -407,7 +422,7 @@ impl<T> Dispatcher<T> {
     pub fn drain(&mut self) -> Vec<T> {
         self.draining = true;
         for (at, connection) in self.connections.iter() {
-            if connection.state == ConnState::Idle || connection.waits_to_connect {
+            if connection.state == ConnState::Idle || connection.waits_to_connect.is_some() {
                 self.actions.push_back(Action::Wake(ConnId(at as u32)));
             }
         }

@@ -227,6 +227,10 @@ fn a_further_connect_is_counted_and_waits_for_its_time() {
     bench.next(conn);
     let Reconnect::At(at) = bench.dispatcher.reconnect(bench.now, conn) else { panic!("it may") };
     assert_eq!((at - bench.now).as_secs(), 60);
+    bench.now = at;
+    assert_eq!(bench.dispatcher.reconnect(bench.now, conn), Reconnect::Now);
+    let Reconnect::At(at) = bench.dispatcher.reconnect(bench.now, conn) else { panic!("it was counted") };
+    assert!(at > bench.now);
     bench.woken.clear();
     bench.dispatcher.drain();
     bench.act();
@@ -236,7 +240,24 @@ fn a_further_connect_is_counted_and_waits_for_its_time() {
     let mut free = Bench::with(limits(), Rules::default());
     free.push_to("x", "example.org", 1).unwrap();
     let conn = free.open[0];
-    assert_eq!(free.dispatcher.reconnect(free.now, conn), Reconnect::At(free.now));
+    assert_eq!(free.dispatcher.reconnect(free.now, conn), Reconnect::Now);
+}
+
+#[test]
+fn who_waits_to_connect_again_holds_up_no_other_domain_of_its_site() {
+    let mut rules = domain("slow.example", Directives { max_connect_rate: rate("1/h"), ..Directives::default() });
+    rules.general = Directives { max_connect_rate: rate("60/m"), max_msg_per_connection: Some(1), ..rules.general };
+    let mut bench = Bench::with(limits(), rules);
+    bench.push_to("x", "slow.example", 1).unwrap();
+    let conn = bench.open[0];
+    bench.next(conn);
+    let Reconnect::At(at) = bench.dispatcher.reconnect(bench.now, conn) else { panic!("it may") };
+    assert!(at > bench.now + Duration::from_secs(3500));
+    bench.open.clear();
+    for i in 100..110 {
+        bench.push_to("x", "other.example", i).unwrap();
+    }
+    assert_eq!(bench.pass(Duration::from_secs(12)), 10);
 }
 
 #[test]

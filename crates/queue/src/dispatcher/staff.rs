@@ -54,7 +54,7 @@ impl<T> Dispatcher<T> {
         true
     }
 
-    fn closed_gate(&self, now: Instant, gates: [Option<usize>; 2]) -> Option<usize> {
+    pub(super) fn closed_gate(&self, now: Instant, gates: [Option<usize>; 2]) -> Option<usize> {
         gates.into_iter().flatten().find(|at| self.gates.get(*at).is_some_and(|gate| !gate.has_room(now)))
     }
 
@@ -233,7 +233,7 @@ impl<T> Dispatcher<T> {
             }
         }
         let state = ConnState::Coming;
-        let connection = Connection { queue: at, served: 0, state, going: false, waits_to_connect: false };
+        let connection = Connection { queue: at, served: 0, state, going: false, waits_to_connect: None };
         ConnId(self.connections.insert(connection) as u32)
     }
 }

@@ -74,10 +74,12 @@ pub enum Next<T> {
     Quit,
 }
 
-/// When a connection may connect again, as it has to for a further host or after its peer has gone.
+/// Whether a connection may connect again, as it has to for a further host or after its peer has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconnect {
-    /// Then; it is counted already. Not later than now where no rate holds it back.
+    /// Yes; it is counted.
+    Now,
+    /// A rate holds it back: it is to ask again then. Until it does it goes before connections that are not begun yet.
     At(Instant),
     /// Not at all: the process ends.
     Never,

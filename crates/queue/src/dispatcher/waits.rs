@@ -10,14 +10,15 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::meter::Meter;
-use super::{Action, Dispatcher};
+use super::{Action, ConnId, Dispatcher};
 
 /// A rate and the queues that it holds back.
 #[derive(Debug)]
 pub(super) struct Gate {
     pub(super) meter: Meter,
     pub(super) line: VecDeque<usize>,
-    /// Connections on their way that will take a token each; only where messages are counted.
+    /// Connections that will take a token each: on their way to an envelope where messages are counted, waiting to
+    /// connect again where connections are.
     pub(super) coming: u32,
     /// When it was last said to be looked at again.
     armed: Option<Instant>,
@@ -175,6 +176,26 @@ impl<T> Dispatcher<T> {
                 self.rearm(now, gate);
             }
         }
+    }
+
+    /// The connection waits for leave to connect again, which this rate holds back.
+    pub(super) fn wait_to_connect(&mut self, conn: ConnId, gate: usize) {
+        let Some(connection) = self.connections.get_mut(conn.0 as usize) else { return };
+        connection.waits_to_connect = Some(gate);
+        if let Some(gate) = self.gates.get_mut(gate) {
+            gate.coming += 1;
+        }
+    }
+
+    /// It has leave, or needs none any more.
+    pub(super) fn wait_no_more(&mut self, now: Instant, conn: ConnId) {
+        let waited =
+            self.connections.get_mut(conn.0 as usize).and_then(|connection| connection.waits_to_connect.take());
+        let Some(at) = waited else { return };
+        if let Some(gate) = self.gates.get_mut(at) {
+            gate.coming -= 1;
+        }
+        self.came(now, [Some(at), None]);
     }
 
     /// Whether each of these rates lets one more go.

@@ -81,6 +81,7 @@ struct Courier {
 enum Event {
     Mail(u32),
     Ask(u32, u64),
+    Connect(u32, u64),
     Bored(u32, u64),
     End(u32, u64),
 }
@@ -220,7 +221,8 @@ impl World {
                 self.stamps.remove(&id);
                 self.bench.close(ConnId(id));
             }
-            Event::Ask(..) | Event::Bored(..) | Event::End(..) => {}
+            Event::Connect(id, stamp) if self.stamps.get(&id) == Some(&stamp) => self.connect_again(id, stamp),
+            Event::Ask(..) | Event::Connect(..) | Event::Bored(..) | Event::End(..) => {}
         }
     }
 
@@ -274,13 +276,8 @@ impl World {
 
     fn carry(&mut self, id: u32, stamp: u64) {
         let (conn, now) = (ConnId(id), self.bench.now);
-        if self.random(20) == 0
-            && let Reconnect::At(at) = self.bench.dispatcher.reconnect(now, conn)
-        {
-            let to = self.couriers[&id].to.unwrap();
-            self.connects.push((at, to));
-            self.events.push(Reverse((at + Duration::from_millis(5), Event::Ask(id, stamp))));
-            return;
+        if self.random(20) == 0 {
+            return self.connect_again(id, stamp);
         }
         let bad = self.failures && self.random(6) == 0;
         let feedback = if bad { Feedback::Bad } else { Feedback::Good };
@@ -298,6 +295,28 @@ impl World {
         self.bench.act();
         let max = if self.random(30) == 0 { 4000 } else { 60 };
         self.after_ms(max, Event::Ask(id, stamp));
+    }
+
+    fn connect_again(&mut self, id: u32, stamp: u64) {
+        let now = self.bench.now;
+        if self.failures && self.random(30) == 0 {
+            // Cut off while it waits.
+            return self.handle(Event::End(id, stamp));
+        }
+        let answer = self.bench.dispatcher.reconnect(now, ConnId(id));
+        self.bench.act();
+        match answer {
+            Reconnect::Now => {
+                let to = self.couriers[&id].to.unwrap();
+                self.connects.push((now, to));
+                self.events.push(Reverse((now + Duration::from_millis(5), Event::Ask(id, stamp))));
+            }
+            Reconnect::At(at) => {
+                assert!(at > now, "seed {}: spins", self.seed);
+                self.events.push(Reverse((at, Event::Connect(id, stamp))));
+            }
+            Reconnect::Never => panic!("seed {}: nothing ends", self.seed),
+        }
     }
 
     /// Lets time pass until nothing is left to do. The time it took.
@@ -339,7 +358,7 @@ impl World {
             let no_room = !site.has_room(queue.terms.counts)
                 || area.is_some_and(|area| !area.has_room())
                 || dispatcher.is_full()
-                || !dispatcher.lets_go(now, queue.terms.connects);
+                || dispatcher.closed_gate(now, queue.terms.connects).is_some();
             // A token that a connection is coming for is none.
             let gates = queue.terms.messages.iter().flatten().filter_map(|at| dispatcher.gates.get(*at));
             let closed: Vec<_> = gates.filter(|gate| !gate.has_room(now)).collect();

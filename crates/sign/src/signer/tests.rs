@@ -5,10 +5,13 @@ use std::sync::Arc;
 use mail_auth::common::parse::TxtRecordParser as _;
 use mail_auth::common::verify::DomainKey;
 use mail_auth::{AuthenticatedMessage, DkimResult, MessageAuthenticator, Parameters, ResolverCache, Txt};
-use sluice_mail::Domain;
+use sluice_mail::{Domain, UnixMs};
 
 use super::*;
 use crate::{Algorithm, dns};
+
+/// When the tests sign: 2020-09-13.
+const AT: UnixMs = UnixMs(1_600_000_000_123);
 
 /// A resolver that knows one record, whatever it is asked.
 struct One(Txt);
@@ -36,7 +39,7 @@ fn key(algorithm: Algorithm) -> Key {
 }
 
 fn signed(key: &Key, message: &[u8]) -> Vec<u8> {
-    let mut whole = sign(message, [key]).unwrap();
+    let mut whole = sign(message, [key], AT).unwrap();
     whole.extend_from_slice(message);
     whole
 }
@@ -106,7 +109,7 @@ fn odd_messages_verify_too() {
 fn fields_are_folded_and_bounded_and_tell_no_length() {
     for algorithm in [Algorithm::Rsa, Algorithm::Ed25519] {
         let key = key(algorithm);
-        let field = String::from_utf8(sign(MESSAGE.as_bytes(), [&key]).unwrap()).unwrap();
+        let field = String::from_utf8(sign(MESSAGE.as_bytes(), [&key], AT).unwrap()).unwrap();
         assert!(field.starts_with("DKIM-Signature: v=1; a=") && field.ends_with("\r\n"));
         assert!(field.len() <= MAX_FIELD && field.lines().all(|line| line.len() <= 78), "{field}");
         assert!(field.contains("c=relaxed/relaxed") && field.contains("d=example.org") && !field.contains(" l="));
@@ -118,4 +121,68 @@ fn fields_are_folded_and_bounded_and_tell_no_length() {
             "{names}"
         );
     }
+}
+
+/// The `bh=` of a message with this body.
+fn body_hash(key: &Key, body: &str) -> String {
+    let field = sign(format!("From: a@example.org\r\n\r\n{body}").as_bytes(), [key], AT).unwrap();
+    let text: String = String::from_utf8(field).unwrap().split_whitespace().collect();
+    text.split("bh=").nth(1).unwrap().split(';').next().unwrap().to_owned()
+}
+
+#[test]
+fn bodies_are_hashed_by_the_letter_of_the_rfc() {
+    let key = key(Algorithm::Ed25519);
+    // Each line of a pair comes to the same by RFC 6376 3.4.4.
+    for (body, same) in [
+        ("a\r\n \r\n\t\r\n", "a\r\n"),
+        (" \r\n\t \r\n", ""),
+        ("a \r\n\r\n \r\nb\r\n  \r\n", "a\r\n\r\n\r\nb\r\n"),
+        ("\r\n", ""),
+        ("a", "a\r\n"),
+        ("a \t", "a\r\n"),
+        ("  a\t\tb  c\t\r\n", " a b c\r\n"),
+    ] {
+        assert_eq!(body_hash(&key, body), body_hash(&key, same), "{body:?}");
+    }
+    for (body, other) in [("a\r\n\r\nb\r\n", "a\r\nb\r\n"), (" a\r\n", "a\r\n"), ("a\u{c}b\r\n", "ab\r\n"), ("a", "")] {
+        assert_ne!(body_hash(&key, body), body_hash(&key, other), "{body:?}");
+    }
+    // RFC 6376 3.4.4 tells the hash of nothing.
+    assert_eq!(body_hash(&key, ""), "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
+}
+
+#[test]
+fn repeated_fields_leave_the_signature_within_its_bound() {
+    let key = key(Algorithm::Ed25519);
+    for name in ["References", "Content-Transfer-Encoding", "List-Unsubscribe"] {
+        let fields = format!("{name}: <x>\r\n").repeat(1_500);
+        let field = sign(format!("From: a@example.org\r\n{fields}\r\nx\r\n").as_bytes(), [&key], AT).unwrap();
+        assert!(field.len() <= MAX_FIELD, "{name}: {}", field.len());
+    }
+}
+
+#[test]
+fn the_longest_signature_keeps_its_bound() {
+    let labels = ["a".repeat(63), "b".repeat(63), "c".repeat(46)].join(".");
+    let domain = Domain::parse(&labels).unwrap();
+    let new = Key::generate(domain, "s".repeat(63).parse().unwrap(), Algorithm::Rsa, 2048).unwrap();
+    let each: String = crate::fields::SIGNED.iter().map(|name| format!("{name}: x\r\n")).collect();
+    let message = each + &"Content-Transfer-Encoding: x\r\n".repeat(100) + "\r\n";
+    let field = sign(message.as_bytes(), [&new.key], UnixMs(253_402_300_799_000)).unwrap();
+    // A key of 4096 bits makes a signature longer by 256 octets, in base 64 and folded.
+    assert!((1300..=MAX_FIELD - 342 - 18).contains(&field.len()), "{}", field.len());
+}
+
+#[test]
+fn repeated_fields_are_covered_from_the_last_one_on() {
+    let key = key(Algorithm::Ed25519);
+    let fields: String = (0..30).map(|n| format!("List-Post: {n}.\r\n")).collect();
+    let whole =
+        String::from_utf8(signed(&key, format!("From: a@example.org\r\n{fields}\r\nx\r\n").as_bytes())).unwrap();
+    assert!(verifies(&key, whole.as_bytes()), "{whole}");
+    assert!(!verifies(&key, whole.replace(" 29.", " x.").as_bytes()));
+    assert!(!verifies(&key, whole.replace(" 13.", " x.").as_bytes()));
+    assert!(verifies(&key, whole.replace(" 12.", " x.").as_bytes()), "beyond those that are covered");
+    assert!(whole.contains("t=1600000000;"), "{whole}");
 }

@@ -80,7 +80,7 @@ pub(crate) fn prepare(submission: Submission, facts: &Facts<'_>) -> Result<Prepa
         smtputf8: mail.smtputf8 && (content.header_8bit || !addresses_ascii),
         require_tls: mail.require_tls,
     };
-    Ok(Prepared { mail, recipients, wishes, flags, message, start: room, signing })
+    Ok(Prepared { mail, recipients, wishes, flags, message, start: room, at: facts.at, signing })
 }
 
 fn check_lines(content: &Content, facts: &Facts<'_>) -> Result<(), Refusal> {

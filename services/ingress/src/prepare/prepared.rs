@@ -1,7 +1,7 @@
 //! A message that is ready but for its signatures.
 
 use bytes::Bytes;
-use sluice_mail::BodyFlags;
+use sluice_mail::{BodyFlags, UnixMs};
 use sluice_sign::SignError;
 use sluice_smtp::server::{MailCommand, RcptCommand};
 use sluice_spool::NewMessage;
@@ -20,6 +20,8 @@ pub(crate) struct Prepared {
     pub(super) message: Vec<u8>,
     /// Where the message begins.
     pub(super) start: usize,
+    /// When it came, which its signatures tell.
+    pub(super) at: UnixMs,
     pub(super) signing: Signing,
 }
 
@@ -32,14 +34,17 @@ impl Prepared {
     /// Puts the signatures before it. Takes as long as the arithmetic takes: not for an async thread.
     pub(crate) fn sign(&mut self) -> Result<(), SignError> {
         let keys = std::mem::take(&mut self.signing.keys);
-        let fields = sluice_sign::sign(&self.message[self.start..], keys.iter().map(AsRef::as_ref))?;
+        let fields = sluice_sign::sign(&self.message[self.start..], keys.iter().map(AsRef::as_ref), self.at)?;
         match self.start.checked_sub(fields.len()) {
             Some(start) => {
                 self.message[start..self.start].copy_from_slice(&fields);
                 self.start = start;
             }
             // Never: the room is for the longest there can be.
-            None => drop(self.message.splice(0..self.start, fields)),
+            None => {
+                self.message.splice(0..self.start, fields);
+                self.start = 0;
+            }
         }
         Ok(())
     }

@@ -171,7 +171,8 @@ async fn retire(args: &RetireArgs, socket: &Path, terminal: &mut Terminal<'_>) -
     let at_ms = args.at.map(|at| at.from(terminal.now).0);
     let request = api::RetireDkimKeyRequest { name: resource(&args.name), at_ms };
     let key = answer(client::dkim_keys(socket).await?.retire_dkim_key(request)).await?;
-    let when = match key.until_ms.map(sluice_mail::UnixMs).filter(|until| *until > terminal.now) {
+    // The server's clock decides, not this program's, which began before.
+    let when = match key.until_ms.map(sluice_mail::UnixMs).filter(|_| key.state != "retired") {
         Some(until) => format!("signs until {} ({})", show::moment(until), super::format::until(until, terminal.now)),
         None => "signs no more".to_owned(),
     };

@@ -17,6 +17,8 @@ use tokio::sync::watch;
 
 use super::*;
 
+mod dkim;
+
 fn cli(arguments: &[&str]) -> Result<Cli, clap::Error> {
     read(std::iter::once(&"sluice").chain(arguments).map(OsString::from))
 }
@@ -43,6 +45,19 @@ fn good_command_lines_are_understood() {
         "account list --json --config x",
         "account remove shop --socket s",
         "account set-password shop --login other",
+        "account add shop --require-dkim --leave-signed",
+        "account set shop --require-dkim yes --leave-signed no",
+        "dkim generate a.example",
+        "dkim generate a.example --selector s2026a --algorithm rsa --bits 4096 --account shop --from 7d --until 2027-01-01",
+        "dkim generate a.example --import key.pem --from now",
+        "dkim list --json --config x",
+        "dkim dns",
+        "dkim dns a.example --format strings",
+        "dkim dns s1._domainkey.a.example. --format text",
+        "dkim check",
+        "dkim check s1._domainkey.a.example",
+        "dkim retire s1._domainkey.a.example --at 2026-12-01T08:00:00Z",
+        "dkim delete s1._domainkey.a.example --force",
         "queue",
         "queue --json --domain a.example",
         "queue --config x",
@@ -78,6 +93,14 @@ fn bad_command_lines_are_refused_with_a_reason() {
         ("account set x --max-dsns-per-hour -1", "-1"),
         ("account set x --allow-long-lines maybe", "--allow-long-lines"),
         ("account set x --pool p --no-pools", "--no-pools"),
+        ("dkim", "Usage: sluice dkim"),
+        ("dkim generate", "<DOMAIN>"),
+        ("dkim generate a.example --algorithm dsa", "expected rsa or ed25519"),
+        ("dkim generate a.example --bits 1024", "expected a number from 2048 to 4096"),
+        ("dkim generate a.example --selector s_1", "a selector has 1 to 63 letters"),
+        ("dkim generate a.example --from soon", "expected a time such as 2026-12-01T08:00:00Z"),
+        ("dkim retire a.example", "expected SELECTOR._domainkey.DOMAIN"),
+        ("dkim dns not_a_domain!", "expected a domain or SELECTOR._domainkey.DOMAIN"),
         ("queue show", "<ID>"),
         ("queue show nonsense", "26 letters and digits"),
         ("queue --domain a.example list", "--domain belongs behind"),
@@ -310,6 +333,8 @@ shop
   sessions        3 at the same time
   long lines      pass unchanged
   client address  not shown
+  without key     passes unsigned
+  signed already  signed in addition
   dsn             off: senders get no report of what cannot be delivered
   max dsns        9 an hour
   retry after     1m, 5m

@@ -4,6 +4,8 @@ use sluice_daemon::config::undocumented;
 
 use super::*;
 
+mod dkim;
+
 /// The root of the repository.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
