@@ -229,11 +229,6 @@ impl Shared {
         }
     }
 
-    /// Whether nothing new is begun any more.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.is_draining.load(Ordering::Relaxed)
-    }
-
     /// Waits until the log cannot be written any more.
     pub(crate) async fn wait_for_poison(&self) -> SettleError {
         loop {
