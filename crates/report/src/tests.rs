@@ -186,6 +186,19 @@ fn an_expiry() {
 }
 
 #[test]
+fn trouble_in_our_own_words_names_the_host_and_is_not_taken_for_its_reply() {
+    let own = Reply::new(451, EnhancedCode(4, 4, 1), "Connection refused (at connect)");
+    let mut recipient = bounced("bob@example.org", EnhancedCode(5, 4, 7), own, None);
+    recipient.trouble.as_mut().unwrap().mta = Some("mx.example.org".into());
+    let envelope = envelope("ann@shop.example", vec![recipient]);
+    let report = failed(&envelope, Original::Missing("it could not be read back"));
+    let text = text_of(&report);
+    assert!(text.contains("It could not be handed to the mail server mx.example.org:"), "{text}");
+    assert!(text.contains("Connection refused") && !text.contains("answered"), "{text}");
+    assert_eq!(status_of(&report)[1].get("Remote-MTA"), None);
+}
+
+#[test]
 fn a_delay() {
     let reply = Reply::new(451, EnhancedCode(4, 7, 1), "Greylisted, come back in five minutes");
     let envelope = envelope("ann@shop.example", vec![troubled("bob@example.org", reply, Some("mx.example.org"))]);

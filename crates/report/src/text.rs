@@ -75,13 +75,18 @@ fn story(notice: &Notice<'_>, recipient: &Recipient) -> String {
         let waited = span(notice.at.since(notice.envelope.accepted));
         paragraph(&mut out, "    ", &format!("It was tried for {waited} without success. What stood in the way last:"));
     }
-    match (told.mta, told.is_peers) {
-        (Some(mta), _) => {
+    let spoken_to = recipient.trouble.as_ref().and_then(|trouble| trouble.mta.as_deref());
+    match (told.mta, told.is_peers, spoken_to) {
+        (Some(mta), ..) => {
             paragraph(&mut out, "    ", &format!("The mail server {} answered:", clean::line(mta, REPLY_LINE_MAX)));
         }
-        (None, true) => paragraph(&mut out, "    ", "The recipient's mail server answered:"),
-        (None, false) if is_expired => {}
-        (None, false) => paragraph(&mut out, "    ", "It could not be handed to the recipient's mail server:"),
+        (None, true, _) => paragraph(&mut out, "    ", "The recipient's mail server answered:"),
+        (None, false, Some(mta)) => {
+            let mta = clean::line(mta, REPLY_LINE_MAX);
+            paragraph(&mut out, "    ", &format!("It could not be handed to the mail server {mta}:"));
+        }
+        (None, false, None) if is_expired => {}
+        (None, false, None) => paragraph(&mut out, "    ", "It could not be handed to the recipient's mail server:"),
     }
     out.push_str("\r\n");
     if let Some(reply) = told.reply {
