@@ -13,6 +13,9 @@ use crate::key::{Key, Private};
 /// Octets that one field of a signature has at most, with RSA of 4096 bits and the longest names.
 pub const MAX_FIELD: usize = 2048;
 
+/// How a field ends whose last line was just full.
+const FOLDED_END: &[u8] = b"\r\n\t;\r\n";
+
 /// A message that cannot be signed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the message cannot be signed: {0}")]
@@ -74,7 +77,17 @@ impl Draft<'_> {
         canonical.truncate(fields);
         signature.b = signed.map_err(|e| SignError(e.to_string()))?;
         signature.write_header(out);
+        unfold_end(out);
         Ok(())
+    }
+}
+
+/// Takes away a fold between the value of `b=` and the semicolon after it. It counts for nothing (RFC 6376 3.7 deletes
+/// the blanks around the value), but there are verifiers that keep it and then do not find what was signed.
+fn unfold_end(field: &mut Vec<u8>) {
+    if field.ends_with(FOLDED_END) {
+        field.truncate(field.len() - FOLDED_END.len());
+        field.extend_from_slice(b";\r\n");
     }
 }
 

@@ -90,7 +90,7 @@ impl World {
         }
         let dns = Dns::start(&Setup::default())?;
         let mut settings = Settings { routes, ..Settings::default() };
-        settings.ingress = "max_message_size = \"64MiB\"\n".to_owned();
+        settings.ingress = "max_message_size = \"30MiB\"\n".to_owned();
         settings.delivery = format!("{}retry_after = [\"1s\"]\n", dns.config());
         let mut sluice = Sluice::prepare(&settings)?;
         sluice.run()?;

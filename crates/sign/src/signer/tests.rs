@@ -186,3 +186,22 @@ fn repeated_fields_are_covered_from_the_last_one_on() {
     assert!(verifies(&key, whole.replace(" 12.", " x.").as_bytes()), "beyond those that are covered");
     assert!(whole.contains("t=1600000000;"), "{whole}");
 }
+
+#[test]
+fn no_fold_stands_behind_the_signature_wherever_its_lines_end() {
+    for algorithm in [Algorithm::Rsa, Algorithm::Ed25519] {
+        let key = key(algorithm);
+        let optional =
+            ["Message-ID", "Date", "Cc", "MIME-Version", "Content-Type", "References", "Reply-To", "List-Id"];
+        for chosen in 0..1 << optional.len() {
+            let named = optional.iter().enumerate().filter(|(bit, _)| chosen >> bit & 1 == 1);
+            let fields: String = named.map(|(_, name)| format!("{name}: x\r\n")).collect();
+            let message = format!("From: a@example.org\r\n{fields}\r\nx\r\n");
+            let field = String::from_utf8(sign(message.as_bytes(), [&key], AT).unwrap()).unwrap();
+            let last = field.trim_end_matches("\r\n").trim_end_matches(';');
+            assert!(last.ends_with(|c: char| c.is_ascii_alphanumeric() || "+/=".contains(c)), "{field}");
+            assert!(field.lines().all(|line| line.len() <= 90), "{field}");
+            assert!(verifies(&key, (field.clone() + &message).as_bytes()), "{field}");
+        }
+    }
+}
