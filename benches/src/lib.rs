@@ -2,6 +2,7 @@
 //! same minute on the same machine. It measures and asserts nothing.
 
 pub mod domains;
+pub mod signing;
 pub mod slow_sink;
 pub mod subject;
 pub mod table;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Parser;
 use sluice_benches::domains::{self, Domains};
+use sluice_benches::signing;
 use sluice_benches::subject::{self, Load, Subject};
 use sluice_benches::table::{self, Row};
 use sluice_benches::waiting;
@@ -37,6 +38,9 @@ struct Arguments {
     /// Instead, send to this many domains whose servers take 100 ms for each reply.
     #[arg(long)]
     domains: Option<usize>,
+    /// Instead, show what DKIM signatures cost, and how long unsigned mail waits beside signed mail.
+    #[arg(long)]
+    signing: bool,
     /// Connections at once to those domains.
     #[arg(long, default_value_t = 1000)]
     connections: u32,
@@ -44,6 +48,8 @@ struct Arguments {
 
 /// Domains of the run behind the table.
 const DOMAINS: usize = 500;
+/// Messages of a run that shows the cost of signing.
+const SIGNED: u64 = 30_000;
 
 /// Messages of a run, by KiB and subject: some ten seconds each on a small machine.
 fn messages(kib: usize, subject: Subject) -> u64 {
@@ -52,8 +58,8 @@ fn messages(kib: usize, subject: Subject) -> u64 {
         (Subject::Ceiling, false) => 20_000,
         (Subject::Postfix, true) => 6_000,
         (Subject::Postfix, false) => 4_000,
-        (Subject::Sluice, true) => 80_000,
-        (Subject::Sluice, false) => 12_000,
+        (Subject::Sluice | Subject::Signing, true) => 80_000,
+        (Subject::Sluice | Subject::Signing, false) => 12_000,
     }
 }
 
@@ -69,6 +75,10 @@ fn main() -> Result<()> {
     };
     if let Some(count) = arguments.domains {
         return domains::run(slow(count), &arguments.folder, &mut out);
+    }
+    let signed = (SIGNED as f64 * arguments.scale) as u64;
+    if arguments.signing {
+        return signing::run(signed, &arguments.folder, &mut out);
     }
     writeln!(out, "{}", table::HEAD)?;
     let mut rows = Vec::new();
@@ -92,6 +102,8 @@ fn main() -> Result<()> {
     if is_all {
         writeln!(out)?;
         domains::run(slow(DOMAINS), &arguments.folder, &mut out)?;
+        writeln!(out)?;
+        signing::run(signed, &arguments.folder, &mut out)?;
     }
     Ok(())
 }

@@ -21,6 +21,8 @@ pub enum Subject {
     Postfix,
     /// Sluice on its embedded engine.
     Sluice,
+    /// The same, with a DKIM key (RSA of 2048 bits) for all that it takes.
+    Signing,
 }
 
 impl Subject {
@@ -31,6 +33,7 @@ impl Subject {
             Self::Ceiling => "ceiling",
             Self::Postfix => "Postfix",
             Self::Sluice => "Sluice",
+            Self::Signing => "Sluice, signing",
         }
     }
 }
@@ -76,7 +79,7 @@ impl Measurement {
 }
 
 /// No run takes longer; one that does is an error.
-const RUN_MAX: Duration = Duration::from_secs(180);
+pub(crate) const RUN_MAX: Duration = Duration::from_secs(180);
 
 /// Sends `load` through `subject`, whose files lie below `folder`.
 pub fn measure(subject: Subject, load: Load, folder: &Path) -> Result<Measurement> {
@@ -91,11 +94,14 @@ pub fn measure(subject: Subject, load: Load, folder: &Path) -> Result<Measuremen
             let cpu_seconds = usage::cpu_seconds(postfix.id())? - before;
             Ok(Measurement { messages: load.messages, accept, end_to_end, cpu_seconds, memory: watch.peak() })
         }
-        Subject::Sluice => {
+        Subject::Sluice | Subject::Signing => {
             let mut sink = counting_sink(load)?;
             let mut sluice = Sluice::prepare_in(folder, &settings(sink.address()))?;
             sluice.run()?;
             sluice.add_trusted_account()?;
+            if subject == Subject::Signing {
+                sluice.cli(&["dkim", "generate", TRUSTED_DOMAIN])?.success()?;
+            }
             let pid = sluice.process()?.id();
             let before = usage::cpu_seconds(pid)?;
             let (accept, end_to_end) = send(load, sluice.ports.trusted, &mut sink)?;
@@ -118,7 +124,8 @@ fn counting_sink(load: Load) -> Result<SmtpSink> {
     SmtpSink::start_discarding(&["-m", "1000", "-M", &load.messages.to_string()])
 }
 
-fn source(load: Load, address: SocketAddr) -> std::process::Command {
+/// The load generator at work on `address`.
+pub(crate) fn source(load: Load, address: SocketAddr) -> std::process::Command {
     let Load { octets, sessions, messages } = load;
     let (octets, sessions, messages) = (octets.to_string(), sessions.to_string(), messages.to_string());
     let from = format!("bench@{TRUSTED_DOMAIN}");
