@@ -55,7 +55,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("prost", &["proto", "registry", "spool"]),
     ("prost-types", &["proto"]),
     ("rcgen", &["sluice"]),
-    ("rustix", &["daemon", "spool"]),
+    ("rustix", &["daemon", "ingress", "spool"]),
     ("rustls", &["wire"]),
     ("rustls-native-certs", &["wire"]),
     ("socket2", &["wire"]),

@@ -14,7 +14,7 @@ use crate::gate::Passage;
 use crate::prepare::{Facts, Prepared, Reason, Refusal, prepare};
 use crate::sender::Sender;
 use crate::shared::{Metered, Shared};
-use crate::telemetry::{Kept, LoginResult, Turned, reason_of, sender_of};
+use crate::telemetry::{Kept, LoginResult, Signed, Turned, reason_of, sender_of};
 
 /// A session's host. Dropping it gives back what the session held.
 pub(crate) struct SessionHost {
@@ -126,6 +126,7 @@ impl SessionHost {
         let prepared = prepare(*submission, &facts)?;
         // Lowering never fails.
         let _ = self.held.set(octets);
+        let signing = Signed::of(prepared.signing());
         let prepared = self.signed(&sender, prepared).await?;
         let message = prepared.finish(&facts);
         let (domains, size) = (message.envelopes.len(), message.body.len());
@@ -140,6 +141,7 @@ impl SessionHost {
             domains,
             size,
             took,
+            signed: &signing,
         };
         self.shared.telemetry.accepted(&self.peer, &kept);
         Ok(accepted.queue_id)

@@ -13,6 +13,9 @@ use tokio::sync::oneshot;
 
 use crate::prepare::Prepared;
 
+/// How far signing stands back behind everything else (`nice`), per thread.
+const NICE: i32 = 5;
+
 /// Why a message was not signed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SigningError {
@@ -111,6 +114,9 @@ impl Line {
     }
 
     fn work(&self) {
+        // Behind the threads that serve sessions: mail that is not signed does not wait for a processor. Where the
+        // system forbids it, all are equal.
+        let _ = rustix::process::setpriority_process(None, NICE);
         while let Some(job) = self.next() {
             job();
         }

@@ -7,14 +7,14 @@ use std::time::Duration;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
-use sluice_mail::{EnhancedCode, QueueId, Reply};
+use sluice_mail::{Domain, EnhancedCode, QueueId, Reply};
 use sluice_sign::Algorithm;
 use sluice_smtp::server::{Mechanism, Submission};
 use sluice_wire::server::{ArriveError, End, Peer, TlsInfo};
 use tracing::{debug, error, info, warn};
 
 use crate::budget::Budget;
-use crate::prepare::{Reason, Unsigned};
+use crate::prepare::{Reason, Signing, Unsigned};
 use crate::signers::SigningError;
 
 /// Accounts with a label of their own.
@@ -92,6 +92,31 @@ pub(crate) struct Kept<'a> {
     pub(crate) domains: usize,
     pub(crate) size: usize,
     pub(crate) took: Duration,
+    pub(crate) signed: &'a Signed,
+}
+
+/// Who answers for a message, as the log tells it.
+pub(crate) enum Signed {
+    /// The domain of our signatures. It is From's or one above it, so it is aligned (RFC 7489 3.1.1, relaxed).
+    By(Domain),
+    /// Nobody of ours.
+    Not(Unsigned),
+}
+
+impl Signed {
+    pub(crate) fn of(signing: &Signing) -> Self {
+        match signing.keys.first() {
+            Some(key) => Self::By(key.domain().clone()),
+            None => Self::Not(signing.unsigned.unwrap_or(Unsigned::NoKey)),
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Self::By(domain) => domain.as_str(),
+            Self::Not(why) => why.as_str(),
+        }
+    }
 }
 
 impl Telemetry {
@@ -195,6 +220,7 @@ impl Telemetry {
             recipients = kept.recipients,
             domains = kept.domains,
             size = kept.size,
+            dkim = kept.signed.as_str(),
             client = %peer.address,
             ms = kept.took.as_millis() as u64,
             "message accepted"

@@ -22,7 +22,7 @@ use sluice_smtp::server::Submission;
 
 pub(crate) use prepared::Prepared;
 pub(crate) use refusal::{Reason, Refusal};
-pub(crate) use signing::Unsigned;
+pub(crate) use signing::{Signing, Unsigned};
 
 use refusal::shown;
 
