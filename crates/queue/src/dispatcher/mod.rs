@@ -43,6 +43,8 @@ pub use types::{Action, ConnId, Diverted, Feedback, Job, Limits, Next, Reconnect
 const REMEMBERED: Duration = Duration::from_secs(1800);
 /// A site that takes all that waits for it within this time may have more than its share waiting.
 const QUICK: Duration = Duration::from_secs(1);
+/// A connection that has been idle for so long makes way for a site that has much to send and wants one more.
+const SPARE_AFTER: Duration = Duration::from_millis(250);
 /// How long mail that an operator does not let go is diverted for each time.
 const PAUSED: Duration = Duration::from_secs(1200);
 
@@ -66,8 +68,14 @@ pub struct Dispatcher<T> {
     spare: u32,
     /// Connections that are about to end.
     going: u32,
+    /// Sites that have connections.
+    busy_sites: u32,
     /// Queues that have mail but no connection because the total is used up, in order.
     line: VecDeque<usize>,
+    /// Queues that have connections and so much mail that they want more, in order.
+    more: VecDeque<usize>,
+    /// Connections by the time since which they have been idle; those that are not any more are skipped.
+    resting: VecDeque<(Instant, ConnId)>,
     /// When which gate is to be looked at; those that were set anew since are skipped.
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
     actions: VecDeque<Action>,
@@ -83,6 +91,7 @@ struct Connection {
     going: bool,
     /// Was told to connect again later: the rate that it waits for.
     waits_to_connect: Option<usize>,
+    idle_since: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +120,10 @@ impl<T> Dispatcher<T> {
             idle: 0,
             spare: 0,
             going: 0,
+            busy_sites: 0,
             line: VecDeque::new(),
+            more: VecDeque::new(),
+            resting: VecDeque::new(),
             timers: BinaryHeap::new(),
             actions: VecDeque::new(),
             draining: false,
@@ -162,7 +174,7 @@ impl<T> Dispatcher<T> {
         let answer = self.answer(now, conn, at, accepts);
         match &answer {
             Next::Job(_) => {}
-            Next::Idle => self.rest(conn, at),
+            Next::Idle => self.rest(now, conn, at),
             Next::Quit => self.send_off(conn),
         }
         if let Some(messages) = self.queues.get(at).map(|queue| queue.terms.messages)
@@ -203,7 +215,9 @@ impl<T> Dispatcher<T> {
             let is_last = queue.idle.is_empty() && self.may_keep_waiting(queue.site) && self.line.is_empty();
             return if is_last || !self.is_wanted_elsewhere(at, false) { Next::Idle } else { Next::Quit };
         }
-        if self.is_wanted_elsewhere(at, true) {
+        // One that was opened a moment ago carries what it was opened for.
+        let has_served = self.connection(conn).is_some_and(|connection| connection.served > 0);
+        if has_served && self.is_wanted_elsewhere(at, true) {
             return Next::Quit;
         }
         self.hand_out(now, conn, at, accepts).map_or(Next::Quit, Next::Job)
@@ -223,25 +237,16 @@ impl<T> Dispatcher<T> {
         let queue = self.queues.get_mut(at)?;
         let item = queue.lanes.pop(accepts)?;
         queue.pace.took_one(now, queue.lanes.len() > 0);
-        let messages = queue.terms.messages;
+        let (messages, wants_more) = (queue.terms.messages, queue.listed.wants_more());
         if let Some(site) = self.sites.get_mut(queue.site) {
             site.last_used = now;
         }
         self.take_tokens(now, messages);
+        if wants_more && self.spare > 0 {
+            self.make_room(now, Line::More, at);
+        }
         self.connections.get_mut(conn.0 as usize)?.served += 1;
         Some(item)
-    }
-
-    fn rest(&mut self, conn: ConnId, at: usize) {
-        let Some(connection) = self.connections.get_mut(conn.0 as usize) else { return };
-        connection.state = ConnState::Idle;
-        self.idle += 1;
-        self.spare += 1;
-        let Some(queue) = self.queues.get_mut(at) else { return };
-        queue.idle.push_back(conn);
-        if let Some(site) = self.sites.get_mut(queue.site) {
-            site.idle += 1;
-        }
     }
 
     /// One more envelope for a connection that is still busy with its last, so that both can travel together. Only
@@ -390,6 +395,7 @@ impl<T> Dispatcher<T> {
         let (counts, messages) = (queue.terms.counts, queue.terms.messages);
         if let Some(site) = self.sites.get_mut(site_at) {
             site.connections -= 1;
+            self.busy_sites -= u32::from(site.connections == 0);
             site.counted -= u32::from(counts);
         }
         if let Some(Some(area)) = domain.and_then(|place| self.areas.get_mut(place)) {
@@ -401,6 +407,7 @@ impl<T> Dispatcher<T> {
             self.serve(now, Line::Area(place));
         }
         self.came(now, messages);
+        self.serve(now, Line::More);
         self.staff(now, at);
     }
 

@@ -8,7 +8,7 @@ use sluice_mail::{Lane, Rate};
 use super::ConnId;
 use super::lanes::Lanes;
 use super::pace::{ETA_MIN, Pace};
-use super::waits::Listed;
+use super::waits::{Holding, Listed};
 
 /// So much of what a rate lets through may wait in memory; the rest is diverted.
 const HELD: Duration = Duration::from_secs(30);
@@ -82,6 +82,10 @@ impl<T> Queue<T> {
     /// Whether there is mail that nobody is coming for.
     pub(super) fn wants_connection(&self) -> bool {
         self.lanes.len() > self.coming as usize
+    }
+
+    pub(super) fn holding(&self) -> Holding {
+        Holding { connections: self.connections, waiting: self.lanes.len() }
     }
 
     pub(super) fn is_unused(&self) -> bool {

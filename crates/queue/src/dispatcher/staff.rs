@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::waits::Line;
+use super::waits::{Holding, Line};
 use super::{Action, ConnId, ConnState, Connection, Dispatcher};
 
 /// What keeps a queue from another connection.
@@ -39,7 +39,7 @@ impl<T> Dispatcher<T> {
             Lack::Wait => return false,
             Lack::Stand(line) => {
                 if self.stand(at, line) {
-                    self.make_room(line, at);
+                    self.make_room(now, line, at);
                 }
                 return false;
             }
@@ -102,13 +102,33 @@ impl<T> Dispatcher<T> {
         if queue.connections == 0 {
             return if free == 0 { Lack::Stand(Line::Total) } else { Lack::None };
         }
-        // The scarcer connections are, the fewer a site may have: a slow one cannot take them all.
-        if free == 0 || site.connections >= (free / 8).max(1) { Lack::Wait } else { Lack::None }
+        // An even share for each site, and more only while there is plenty. The last are left to those that have none.
+        let sites = self.busy_sites.saturating_add(u32::try_from(self.line.len()).unwrap_or(u32::MAX));
+        let share = (self.limits.total_max_smtp_out / sites.max(1)).max(free / 8);
+        // Not one that it would have to yield at once.
+        let wants = |other: &usize| self.queues.get(*other).filter(|queue| *other != at && queue.wants_connection());
+        let first = self.more.iter().find_map(wants);
+        let is_turn = first.is_none_or(|first| {
+            let grown = Holding { connections: queue.connections + 1, ..queue.holding() };
+            !grown.yields_to(first.holding())
+        });
+        if self.is_roomy() && site.connections < share && is_turn {
+            return Lack::None;
+        }
+        // For a message or two another connection is not worth its greeting.
+        let waiting = queue.lanes.len().saturating_sub(queue.coming as usize);
+        if waiting > 2 * queue.connections as usize { Lack::Stand(Line::More) } else { Lack::Wait }
+    }
+
+    /// Whether a site that has connections may be given another.
+    pub(super) fn is_roomy(&self) -> bool {
+        let total = self.limits.total_max_smtp_out;
+        total.saturating_sub(self.open) > (total / 32).max(1)
     }
 
     /// Has an idle connection of another queue end for the sake of a queue that has come into line, unless enough
     /// are ending already.
-    fn make_room(&mut self, line: Line, for_queue: usize) {
+    pub(super) fn make_room(&mut self, now: Instant, line: Line, for_queue: usize) {
         let (going, spare) = self.turnover(line);
         let waiting = self.others_in(line, usize::MAX).map_or(0, |(len, _)| len);
         if spare == 0 || going as usize >= waiting {
@@ -122,10 +142,13 @@ impl<T> Dispatcher<T> {
         };
         let others = |queues: &[usize]| queues.iter().filter(|at| **at != for_queue).find_map(|at| of_queue(*at));
         let found = match line {
-            Line::Total => self.connections.iter().find_map(|(at, connection)| {
-                let is_spare = connection.state == ConnState::Idle && !connection.going;
-                is_spare.then_some(ConnId(at as u32))
-            }),
+            Line::Total => self.longest_idle().map(|(_, conn)| conn),
+            Line::More => {
+                let longest = self.longest_idle();
+                longest
+                    .filter(|(since, _)| now.saturating_duration_since(*since) >= super::SPARE_AFTER)
+                    .map(|(_, conn)| conn)
+            }
             Line::Site(at) => self.sites.get(at).and_then(|site| others(&site.queues)),
             Line::Area(place) => self.areas.get(place).and_then(Option::as_ref).and_then(|area| others(&area.queues)),
             Line::Gate(_) => None,
@@ -136,10 +159,22 @@ impl<T> Dispatcher<T> {
         }
     }
 
+    /// The connection that has been idle for longest and is not to end, and since when.
+    fn longest_idle(&mut self) -> Option<(Instant, ConnId)> {
+        while let Some((since, conn)) = self.resting.front().copied() {
+            let is_that = |c: &Connection| c.state == ConnState::Idle && c.idle_since == Some(since) && !c.going;
+            if self.connection(conn).as_ref().is_some_and(is_that) {
+                return Some((since, conn));
+            }
+            self.resting.pop_front();
+        }
+        None
+    }
+
     /// How many connections are about to end, and how many are idle, where the line is for.
     fn turnover(&self, line: Line) -> (u32, u32) {
         match line {
-            Line::Total => (self.going, self.spare),
+            Line::Total | Line::More => (self.going, self.spare),
             Line::Site(at) => self.sites.get(at).map_or((0, 0), |site| (site.going, site.idle)),
             Line::Area(place) => {
                 let area = self.areas.get(place).and_then(Option::as_ref);
@@ -160,15 +195,22 @@ impl<T> Dispatcher<T> {
     /// more, so it yields only when its queue has two more than the other.
     pub(super) fn is_wanted_elsewhere(&mut self, at: usize, spares: bool) -> bool {
         let Some(queue) = self.queues.get(at) else { return false };
-        let (mine, site, domain) = (queue.connections, queue.site, queue.domain);
+        let (mine, site, domain) = (queue.holding(), queue.site, queue.domain);
         let is_alone = domain.is_none() && self.sites.get(site).is_none_or(|site| site.line.is_empty());
-        if is_alone && self.line.is_empty() {
+        if is_alone && self.line.is_empty() && self.more.is_empty() {
             return false;
         }
-        let lines = [Some(Line::Total), Some(Line::Site(site)), domain.map(Line::Area)];
+        // Nobody ends an idle connection at once for one who has some: there is time until it is idle for long.
+        let more = spares.then_some(Line::More);
+        let lines = [Some(Line::Total), more, Some(Line::Site(site)), domain.map(Line::Area)];
         lines.into_iter().flatten().any(|line| {
             let Some((waiting, theirs)) = self.others_in(line, at) else { return false };
-            (self.turnover(line).0 as usize) < waiting && (!spares || mine > theirs + 1)
+            let is_wanted = !spares || mine.yields_to(theirs);
+            if line == Line::More && !is_wanted {
+                // The next connection looks at another of them.
+                self.more.rotate_left(1);
+            }
+            is_wanted && (self.turnover(line).0 as usize) < waiting
         })
     }
 
@@ -178,6 +220,29 @@ impl<T> Dispatcher<T> {
 
     pub(super) fn connection(&self, conn: ConnId) -> Option<Connection> {
         self.connections.get(conn.0 as usize).copied()
+    }
+
+    /// A connection found no work: it is idle from now on.
+    pub(super) fn rest(&mut self, now: Instant, conn: ConnId, at: usize) {
+        let Some(connection) = self.connections.get_mut(conn.0 as usize) else { return };
+        connection.state = ConnState::Idle;
+        connection.idle_since = Some(now);
+        if self.resting.len() > 2 * self.connections.len() {
+            let connections = &self.connections;
+            let is_idle = |since: Instant, conn: ConnId| {
+                let connection = connections.get(conn.0 as usize);
+                connection.is_some_and(|c| c.state == ConnState::Idle && c.idle_since == Some(since))
+            };
+            self.resting.retain(|(since, conn)| is_idle(*since, *conn));
+        }
+        self.resting.push_back((now, conn));
+        self.idle += 1;
+        self.spare += 1;
+        let Some(queue) = self.queues.get_mut(at) else { return };
+        queue.idle.push_back(conn);
+        if let Some(site) = self.sites.get_mut(queue.site) {
+            site.idle += 1;
+        }
     }
 
     /// An idle connection is idle no more; it was taken out of its queue's row.
@@ -225,6 +290,7 @@ impl<T> Dispatcher<T> {
         if let Some(queue) = self.queues.get_mut(at) {
             queue.connections += 1;
             if let Some(site) = self.sites.get_mut(queue.site) {
+                self.busy_sites += u32::from(site.connections == 0);
                 site.connections += 1;
                 site.counted += u32::from(queue.terms.counts);
             }
@@ -233,7 +299,8 @@ impl<T> Dispatcher<T> {
             }
         }
         let state = ConnState::Coming;
-        let connection = Connection { queue: at, served: 0, state, going: false, waits_to_connect: None };
+        let connection =
+            Connection { queue: at, served: 0, state, going: false, waits_to_connect: None, idle_since: None };
         ConnId(self.connections.insert(connection) as u32)
     }
 }

@@ -300,26 +300,99 @@ fn a_quick_site_may_have_more_waiting_also_after_a_pause() {
 }
 
 #[test]
-fn a_slow_site_cannot_take_all_connections_and_a_full_house_makes_room() {
+fn a_site_alone_may_have_most_connections_and_gives_them_up_when_others_come() {
     let mut limits = limits();
     limits.total_max_smtp_out = 24;
-    limits.initial_destination_concurrency = 20;
-    let mut bench = Bench::new(limits);
+    limits.initial_destination_concurrency = 30;
+    let rules = general(Directives { max_smtp_out: Some(30), ..Directives::default() });
+    let mut bench = Bench::with(limits, rules);
     for i in 0..500 {
-        bench.push("slow", i).unwrap();
+        bench.push("large", i).unwrap();
     }
-    assert_eq!(bench.open.len(), 2, "an eighth of what is free");
-    for i in 0..22 {
+    assert_eq!(bench.open.len(), 23, "all but one, which is for the next site");
+    let large = bench.open.clone();
+    for conn in &large {
+        assert!(matches!(bench.next(*conn), Next::Job(_)));
+    }
+    for i in 0..3 {
         bench.push(&format!("site {i}"), 1000 + i).unwrap();
     }
-    assert_eq!(bench.open.len(), 24);
-    bench.push("last", 7777).unwrap();
     assert_eq!(bench.open.len(), 24, "the total is used up");
-    let conn = bench.open[5];
-    assert!(matches!(bench.next(conn), Next::Job(_)));
-    assert_eq!(bench.next(conn), Next::Quit, "another site waits for its place");
+    assert_eq!(bench.next(bench.open[23]), Next::Job(1000));
+    let answers: Vec<_> = large.iter().map(|conn| bench.next(*conn)).collect();
+    assert_eq!(answers.iter().filter(|answer| **answer == Next::Quit).count(), 2, "one for each that waits");
+    for (conn, answer) in large.iter().zip(answers) {
+        if answer == Next::Quit {
+            bench.close(*conn);
+        }
+    }
+    let last = bench.open.len() - 2;
+    assert_eq!([bench.next(bench.open[last]), bench.next(bench.open[last + 1])], [Next::Job(1001), Next::Job(1002)]);
+}
+
+#[test]
+fn many_sites_share_the_connections_evenly_and_use_them_all() {
+    let mut limits = limits();
+    limits.total_max_smtp_out = 64;
+    let mut bench = Bench::new(limits);
+    let mut item = 0;
+    let mut feed = |bench: &mut Bench| {
+        for site in 0..20 {
+            item += 1;
+            let _ = bench.push(&format!("site {site}"), item);
+        }
+    };
+    for _ in 0..200 {
+        feed(&mut bench);
+    }
+    for round in 0..60 {
+        feed(&mut bench);
+        bench.now += Duration::from_millis(400);
+        for conn in bench.open.clone() {
+            match bench.next(conn) {
+                Next::Job(_) => _ = bench.report(conn, Feedback::Good),
+                Next::Idle => {}
+                Next::Quit => bench.close(conn),
+            }
+        }
+        assert!(round < 10 || bench.open.len() >= 60, "round {round}: {}", bench.open.len());
+    }
+    let counts: Vec<_> = bench.dispatcher.queues.iter().map(|(_, queue)| queue.connections).collect();
+    assert!(counts.iter().all(|count| (2..=4).contains(count)), "{counts:?}");
+}
+
+#[test]
+fn long_idle_connections_make_way_for_a_site_that_has_much_more_to_send() {
+    let mut limits = limits();
+    limits.total_max_smtp_out = 12;
+    let mut bench = Bench::new(limits);
+    for i in 0..5 {
+        bench.push("done", i).unwrap();
+        bench.push("other", 100 + i).unwrap();
+    }
+    for conn in bench.open.clone() {
+        assert!(matches!(bench.next(conn), Next::Job(_)));
+        bench.report(conn, Feedback::Good);
+    }
+    for conn in bench.open.clone() {
+        assert_eq!(bench.next(conn), Next::Idle);
+    }
+    bench.push("large", 1000).unwrap();
+    for i in 1001..1100 {
+        bench.push("large", i).unwrap();
+    }
+    let large = bench.open[10];
+    assert_eq!(bench.open.len(), 11, "two of twelve were free, and one is kept");
+    assert!(matches!(bench.next(large), Next::Job(_)));
+    assert!(bench.woken.is_empty(), "the others have been idle for a moment only");
+    bench.now += Duration::from_secs(2);
+    assert!(matches!(bench.next(large), Next::Job(_)));
+    assert_eq!(bench.woken.len(), 1);
+    let conn = bench.woken[0];
+    assert_eq!(bench.next(conn), Next::Quit);
     bench.close(conn);
-    assert_eq!(bench.next(*bench.open.last().unwrap()), Next::Job(7777));
+    assert_eq!(bench.open.len(), 11, "its place goes to the site with mail");
+    assert!(matches!(bench.next(bench.open[10]), Next::Job(1002)));
 }
 
 #[test]

@@ -38,8 +38,10 @@ impl Gate {
 /// A line of queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Line {
-    /// For a connection of the process.
+    /// For a connection of the process, of those that have none.
     Total,
+    /// For one more of the process.
+    More,
     /// For one of this site.
     Site(usize),
     /// For one of the domain with limits of its own at this place.
@@ -48,11 +50,40 @@ pub(super) enum Line {
     Gate(usize),
 }
 
+/// What a queue has, for comparing it with another that wants a connection of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Holding {
+    pub(super) connections: u32,
+    /// Envelopes that wait.
+    pub(super) waiting: usize,
+}
+
+impl Holding {
+    /// Whether one of its connections ends for the sake of `other`: not when both would only change places, unless
+    /// twice as much would still wait there for each connection.
+    pub(super) fn yields_to(self, other: Self) -> bool {
+        let (mine, theirs) = (self.connections as usize, other.connections as usize);
+        let is_far_ahead = mine > theirs + 1 && mine > 2 * theirs;
+        let is_done_first = mine > theirs && mine > 1 && other.waiting * (mine - 1) > 2 * self.waiting * (theirs + 1);
+        is_far_ahead || is_done_first
+    }
+}
+
 /// The lines that a queue stands in, so that it stands in none twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Listed(u8);
 
+/// The bit of [`Line::More`].
+const MORE: u8 = 128;
+/// Of those that want one more connection, so many are looked at when one comes free; the others the next time.
+const MORE_AT_ONCE: usize = 16;
+
 impl Listed {
+    /// Whether it has connections and wants more.
+    pub(super) fn wants_more(self) -> bool {
+        self.0 & MORE != 0
+    }
+
     pub(super) fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -62,6 +93,7 @@ impl<T> Dispatcher<T> {
     fn line(&mut self, line: Line) -> Option<&mut VecDeque<usize>> {
         match line {
             Line::Total => Some(&mut self.line),
+            Line::More => Some(&mut self.more),
             Line::Site(at) => self.sites.get_mut(at).map(|site| &mut site.line),
             Line::Area(place) => self.areas.get_mut(place)?.as_mut().map(|area| &mut area.line),
             Line::Gate(at) => self.gates.get_mut(at).map(|gate| &mut gate.line),
@@ -71,6 +103,7 @@ impl<T> Dispatcher<T> {
     fn has_room(&self, now: Instant, line: Line) -> bool {
         match line {
             Line::Total => !self.is_full(),
+            Line::More => self.is_roomy(),
             Line::Site(at) => self.sites.get(at).is_some_and(|site| site.has_room(false)),
             Line::Area(place) => {
                 self.areas.get(place).and_then(Option::as_ref).is_some_and(super::site::Area::has_room)
@@ -83,6 +116,7 @@ impl<T> Dispatcher<T> {
     fn bit(&self, queue: usize, line: Line) -> u8 {
         match line {
             Line::Total => 1,
+            Line::More => MORE,
             Line::Site(_) => 2,
             Line::Area(_) => 4,
             Line::Gate(gate) => {
@@ -117,6 +151,7 @@ impl<T> Dispatcher<T> {
     /// Lets those in line go on while there is room.
     pub(super) fn serve(&mut self, now: Instant, line: Line) {
         let len = self.line(line).map_or(0, |line| line.len());
+        let len = if line == Line::More { len.min(MORE_AT_ONCE) } else { len };
         for _ in 0..len {
             if !self.has_room(now, line) {
                 break;
@@ -130,8 +165,8 @@ impl<T> Dispatcher<T> {
         }
     }
 
-    /// How many queues other than `me` stand in line with mail, and how many connections the first of them has.
-    pub(super) fn others_in(&mut self, line: Line, me: usize) -> Option<(usize, u32)> {
+    /// How many queues other than `me` stand in line with mail, and what the first of them has.
+    pub(super) fn others_in(&mut self, line: Line, me: usize) -> Option<(usize, Holding)> {
         while let Some(front) = self.line(line)?.front().copied() {
             if self.queues.get(front).is_some_and(super::queue::Queue::wants_connection) {
                 break;
@@ -145,11 +180,12 @@ impl<T> Dispatcher<T> {
         let wants = |at: &usize| queues.get(*at).filter(|queue| *at != me && queue.wants_connection());
         let line = match line {
             Line::Total => &self.line,
+            Line::More => &self.more,
             Line::Site(at) => &self.sites.get(at)?.line,
             Line::Area(place) => &self.areas.get(place)?.as_ref()?.line,
             Line::Gate(at) => &self.gates.get(at)?.line,
         };
-        line.iter().find_map(wants).map(|other| (len, other.connections))
+        line.iter().find_map(wants).map(|other| (len, other.holding()))
     }
 
     /// Says when those that wait for a token are to be looked at, if that is earlier than was said.
@@ -220,6 +256,30 @@ impl<T> Dispatcher<T> {
             let Some(gate) = self.gates.get_mut(at).filter(|gate| gate.armed == Some(when)) else { continue };
             gate.armed = None;
             self.serve(now, Line::Gate(at));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_moves_only_to_where_it_does_more() {
+        let has = |connections, waiting| Holding { connections, waiting };
+        for (mine, theirs, yields) in [
+            (has(1, 100), has(0, 100), false),
+            (has(2, 100), has(0, 1), true),
+            (has(2, 10), has(1, 28), false),
+            (has(2, 10), has(1, 60), true),
+            (has(1, 10), has(2, 1000), false),
+            (has(5, 50), has(2, 50), true),
+            (has(5, 50), has(4, 50), false),
+            (has(20, 100), has(5, 100), true),
+        ] {
+            assert_eq!(mine.yields_to(theirs), yields, "{mine:?} {theirs:?}");
+            let after = (has(mine.connections - 1, mine.waiting), has(theirs.connections + 1, theirs.waiting));
+            assert!(!(yields && after.1.yields_to(after.0)), "{mine:?} {theirs:?}: it would come back at once");
         }
     }
 }
