@@ -3,8 +3,9 @@
 //! The rules, from RFC 5321 4.2.1 and what the large senders learned:
 //! - 4yz and everything that is not a reply is temporary: the mail waits.
 //! - 5yz is permanent, except where it speaks of our own setting up of the session (STARTTLS, AUTH, RSET, and
-//!   wherever a missing or refused log-in or encryption is told of), or where RFC 5321 4.5.3.1.10 says that 552 to
-//!   RCPT means "too many recipients".
+//!   wherever a refused log-in or missing encryption is told of: 534, 535, 538, and 530 that names STARTTLS), or where
+//!   RFC 5321 4.5.3.1.10 says that 552 to RCPT means "too many recipients". Any other 530 is final: a host that takes
+//!   mail from users who log in is no place for this mail.
 //! - What the peer lacks is permanent when the message needs it, temporary when only the session does.
 //! - 421 anywhere speaks of the host, whatever command it answers.
 //! - Before MAIL a failure speaks of the site; at MAIL of the sender; at RCPT of the recipient; after that of
